@@ -1,0 +1,214 @@
+//! Names and footers of evidence files: what the recorder writes and the replayer relies on.
+//!
+//! ```text
+//! events/v1/class=standard/dt=2026-11-22/shard=003/<source 8>-<pos_from:020>.parquet     session files
+//! sessions/v1/class=standard/dt=2026-11-22/shard=003/<source 8>-<pos_from:020>.parquet   their index, rebuildable
+//! ```
+//! A session file's name holds only what two rival recorders agree on: source, class, shard, first position, and the
+//! UTC day on which the log took the record at that position. So a create-only put of it is the commit. What they may
+//! disagree on (where the file ends, say) is in the footer: one JSON text under the key [`FOOTER_KEY`].
+//! `class` comes before `dt`, because lifecycle rules of buckets work on prefixes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Class, EventHash, ProducerId, Shard, SourceId};
+use crate::time::Timestamp;
+
+/// Key of the footer among the Parquet file's key-value metadata.
+pub const FOOTER_KEY: &str = "hoop.session_file";
+
+/// Prefix of all session files.
+pub const EVENTS_PREFIX: &str = "events/v1/";
+
+/// Prefix of the index of sessions.
+pub const SESSIONS_PREFIX: &str = "sessions/v1/";
+
+/// The name of a session file, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionFileName {
+    /// The class.
+    pub class: Class,
+    /// UTC day on which the log took the first record, `YYYY-MM-DD`.
+    pub day: String,
+    /// The shard.
+    pub shard: Shard,
+    /// The log.
+    pub source: SourceId,
+    /// First position covered.
+    pub pos_from: u64,
+}
+
+/// A name that is not one of a session file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a session file: {0:?}")]
+pub struct NotASessionFile(String);
+
+impl SessionFileName {
+    /// The name of the file's index of sessions.
+    pub fn index_key(&self) -> String {
+        format!("{SESSIONS_PREFIX}{}", self.tail())
+    }
+
+    /// Prefix of all files of a class, with the slash.
+    pub fn class_prefix(class: &Class) -> String {
+        format!("{EVENTS_PREFIX}class={class}/")
+    }
+
+    fn tail(&self) -> String {
+        let Self {
+            class,
+            day,
+            shard,
+            source,
+            pos_from,
+        } = self;
+        format!("class={class}/dt={day}/shard={shard}/{source}-{pos_from:020}.parquet")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text
+            .strip_prefix(EVENTS_PREFIX)
+            .or_else(|| text.strip_prefix(SESSIONS_PREFIX))?;
+        let mut parts = rest.split('/');
+        let class = parts.next()?.strip_prefix("class=")?.parse().ok()?;
+        let day = parts.next()?.strip_prefix("dt=")?;
+        let shard = parts.next()?.strip_prefix("shard=")?;
+        let (source, pos_from) = parts.next()?.strip_suffix(".parquet")?.split_once('-')?;
+        let day_ok = day.len() == 10
+            && day.bytes().enumerate().all(|(i, b)| {
+                if i == 4 || i == 7 {
+                    b == b'-'
+                } else {
+                    b.is_ascii_digit()
+                }
+            });
+        let digits = |t: &str, n: usize| t.len() >= n && t.bytes().all(|b| b.is_ascii_digit());
+        if parts.next().is_some() || !day_ok || !digits(shard, 3) || !digits(pos_from, 20) {
+            return None;
+        }
+        Some(Self {
+            class,
+            day: day.to_owned(),
+            shard: Shard(shard.parse().ok()?),
+            source: source.parse().ok()?,
+            pos_from: pos_from.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for SessionFileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{EVENTS_PREFIX}{}", self.tail())
+    }
+}
+
+impl FromStr for SessionFileName {
+    type Err = NotASessionFile;
+
+    fn from_str(text: &str) -> Result<Self, NotASessionFile> {
+        Self::parse(text).ok_or_else(|| NotASessionFile(text.to_owned()))
+    }
+}
+
+/// What a session file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footer {
+    /// Format version of the file: 1.
+    pub v: u32,
+    /// The log.
+    pub source: SourceId,
+    /// The class.
+    pub class: Class,
+    /// The shard.
+    pub shard: Shard,
+    /// First position covered.
+    pub pos_from: u64,
+    /// Position after the last one covered; the next file begins here.
+    pub pos_to: u64,
+    /// Number of rows.
+    pub rows: u64,
+    /// Number of rows without a position, made by the recorder.
+    pub recorder_rows: u64,
+    /// Number of records left out because they were copies of earlier ones.
+    pub copies: u64,
+    /// Merkle root (RFC 6962) over the hashes of the rows' events, in row order.
+    pub events_root: EventHash,
+    /// The file before this one in the same shard; absent on the first, and where that one left by its term.
+    pub previous: Option<PreviousFile>,
+    /// How far the producers' sequences go at `pos_to`, so that copies and holes are known over a restart.
+    pub producers: Vec<ProducerState>,
+    /// When the file was made, by the clock of the recorder.
+    pub written: Timestamp,
+    /// What wrote it: name and version.
+    pub writer: String,
+}
+
+/// A link to the previous session file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousFile {
+    /// Name of the object.
+    pub key: String,
+    /// SHA-256 of the object, hexadecimal.
+    pub sha256: EventHash,
+}
+
+/// How far one producer's sequence goes in one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerState {
+    /// The producer.
+    pub producer_id: ProducerId,
+    /// Its epoch.
+    pub producer_epoch: u64,
+    /// The highest `producer_seq` seen.
+    pub last_seq: u64,
+    /// Holes below it that are still open: first and last missing sequence, and whether a gap was declared.
+    pub holes: Vec<Hole>,
+    /// When its last event came, by the log's clock; states older than the memory of the recorder are dropped.
+    pub last_seen: Timestamp,
+}
+
+/// A hole in a sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// First missing sequence.
+    pub first_seq: u64,
+    /// Last missing sequence.
+    pub last_seq: u64,
+    /// Position at which it was seen.
+    pub since_position: u64,
+    /// Log time at which it was seen.
+    pub since: Timestamp,
+    /// Whether a `gap` event was written for it.
+    pub declared: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        let key = "events/v1/class=standard/dt=2026-11-22/shard=003/00ff00ff-00000000000000000042.parquet";
+        let name: SessionFileName = key.parse().unwrap();
+        assert_eq!(name.to_string(), key);
+        assert_eq!(name.index_key(), key.replace("events/", "sessions/"));
+    }
+
+    #[test]
+    fn other_objects_are_not_session_files() {
+        for key in [
+            "events/v1/class=standard/dt=2026-11-22/shard=003/x.parquet",
+            "events/v1/class=standard/dt=2026-11-22/shard=003/00ff00ff-42.parquet",
+            "events/v1/class=standard/dt=20261122/shard=003/00ff00ff-00000000000000000042.parquet",
+            "events/v1/class=A/dt=2026-11-22/shard=003/00ff00ff-00000000000000000042.parquet",
+            "events/v2/class=standard/dt=2026-11-22/shard=003/00ff00ff-00000000000000000042.parquet",
+            "events/v1/class=standard/dt=2026-11-22/shard=003/00ff00ff-00000000000000000042.parquet/x",
+            "events/v1/class=standard/dt=2026-11-22/shard=+03/00ff00ff-00000000000000000042.parquet",
+        ] {
+            assert!(key.parse::<SessionFileName>().is_err(), "{key}");
+        }
+    }
+}

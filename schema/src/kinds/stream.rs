@@ -1,0 +1,59 @@
+//! Pieces of long streams.
+
+use serde::{Deserialize, Serialize};
+
+use crate::body::TextEncoding;
+
+/// `stream.data`: a piece of a stream, as the client sent or got it, masked. Filled in by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StreamData {
+    /// The request that opened the stream.
+    pub audit_id: String,
+    /// Which of its channels.
+    pub channel: Channel,
+    /// Where in the channel this piece begins, in bytes.
+    pub offset: u64,
+    /// Microseconds from the request's head to the first byte of this piece.
+    pub at_us: u64,
+    /// How `content` is written.
+    pub encoding: TextEncoding,
+    /// The piece. For a watch, whole frames, one line each.
+    pub content: String,
+}
+
+/// A channel of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// Frames of a watch.
+    Watch,
+    /// Lines of a log.
+    Log,
+    /// Input of a command.
+    Stdin,
+    /// Output of a command.
+    Stdout,
+    /// Error output of a command.
+    Stderr,
+    /// Status of a command or a forwarded port.
+    Error,
+    /// Bytes to a forwarded port.
+    PortIn,
+    /// Bytes from a forwarded port.
+    PortOut,
+    /// Bytes of an upgraded connection that is not understood further.
+    Opaque,
+}
+
+/// `stream.resize`: the terminal changed its size. Filled in by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StreamResize {
+    /// The request that opened the stream.
+    pub audit_id: String,
+    /// Microseconds from the request's head.
+    pub at_us: u64,
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+}
