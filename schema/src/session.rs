@@ -141,7 +141,10 @@ mod tests {
     #[test]
     fn two_gateways_derive_the_same_id() {
         // The id is fixed for ever: evidence of years ago must find its sessions.
-        assert_eq!(kubectl("alice", "u-1").session_id(0).to_string(), "4d418e177c8b02ab70d5a533b550b778");
+        assert_eq!(
+            kubectl("alice", "u-1").session_id(0).to_string(),
+            "4d418e177c8b02ab70d5a533b550b778"
+        );
     }
 
     proptest! {

@@ -71,29 +71,19 @@ fn decision() -> Decision {
 
 /// One event of every kind, with as many fields filled as there are.
 fn every_kind() -> Vec<Kind> {
+    [
+        session_kinds(),
+        request_kinds(),
+        stream_kinds(),
+        approval_kinds(),
+        integrity_kinds(),
+        recorder_kinds(),
+    ]
+    .concat()
+}
+
+fn session_kinds() -> Vec<Kind> {
     let hash = EventHash::of(b"x");
-    let gap = Gap {
-        state: GapState::Open,
-        of_producer: ProducerId::new("gateway-1").unwrap(),
-        of_epoch: 1,
-        of_class: Class::standard(),
-        of_shard: Shard(0),
-        first_seq: 8,
-        last_seq: 8,
-        cause: GapCause::Refused,
-        lost: vec![LostEvent {
-            producer_seq: 8,
-            session_id: SessionId::from_bytes([3; 16]),
-            session_seq: 2,
-            hash,
-        }],
-    };
-    let (request_body, _) = Body::record(
-        br#"{"kind":"Secret","data":{"a":"b"}}"#,
-        34,
-        Some("application/json".into()),
-    );
-    let (response_body, _) = Body::record(b"plain", 9, Some("text/plain".into()));
     vec![
         SessionStart {
             user: request().user.clone(),
@@ -106,13 +96,36 @@ fn every_kind() -> Vec<Kind> {
             command: Some("kubectl get".into()),
         }
         .into(),
+        SessionEnd {
+            cause: SessionEndCause::Idle,
+            strands: vec![StrandState {
+                class: Class::standard(),
+                count: 17,
+                head: hash,
+            }],
+        }
+        .into(),
+    ]
+}
+
+fn request_kinds() -> Vec<Kind> {
+    let (request_body, _) = Body::record(
+        br#"{"kind":"Secret","data":{"a":"b"}}"#,
+        34,
+        Some("application/json".into()),
+    );
+    let (response_body, _) = Body::record(b"plain", 9, Some("text/plain".into()));
+    vec![
         Intent {
             request: request(),
             decision: decision(),
             level: Level::RequestResponse,
             durability: Durability::Log,
             body: Some(request_body),
-            masked: Masked { count: 1, paths: vec!["data.a".into()] },
+            masked: Masked {
+                count: 1,
+                paths: vec!["data.a".into()],
+            },
             claims: [("impersonate-user".to_owned(), "bob".to_owned())].into(),
         }
         .into(),
@@ -132,6 +145,11 @@ fn every_kind() -> Vec<Kind> {
             stream_events: 1,
         }
         .into(),
+    ]
+}
+
+fn stream_kinds() -> Vec<Kind> {
+    vec![
         BodyChunk {
             audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
             of: BodyOf::Response,
@@ -150,7 +168,19 @@ fn every_kind() -> Vec<Kind> {
             content: "{\"type\":\"ADDED\"}\n".into(),
         }
         .into(),
-        StreamResize { audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(), at_us: 6, width: 80, height: 24 }.into(),
+        StreamResize {
+            audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
+            at_us: 6,
+            width: 80,
+            height: 24,
+        }
+        .into(),
+    ]
+}
+
+fn approval_kinds() -> Vec<Kind> {
+    let hash = EventHash::of(b"x");
+    vec![
         ApprovalRequested {
             approval_id: "a-1".into(),
             audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
@@ -161,15 +191,55 @@ fn every_kind() -> Vec<Kind> {
         .into(),
         ApprovalDecided {
             approval_id: "a-1".into(),
-            by: User { username: "carol".into(), ..User::default() },
+            by: User {
+                username: "carol".into(),
+                ..User::default()
+            },
             approved: true,
             reason: "incident 7".into(),
         }
         .into(),
-        ApprovalConsumed { approval_id: "a-1".into(), audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into() }.into(),
-        ApprovalExpired { approval_id: "a-2".into() }.into(),
+        ApprovalConsumed {
+            approval_id: "a-1".into(),
+            audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
+        }
+        .into(),
+        ApprovalExpired {
+            approval_id: "a-2".into(),
+        }
+        .into(),
+    ]
+}
+
+fn integrity_kinds() -> Vec<Kind> {
+    let hash = EventHash::of(b"x");
+    let gap = Gap {
+        state: GapState::Open,
+        of_producer: ProducerId::new("gateway-1").unwrap(),
+        of_epoch: 1,
+        of_class: Class::standard(),
+        of_shard: Shard(0),
+        first_seq: 8,
+        last_seq: 8,
+        cause: GapCause::Refused,
+        lost: vec![LostEvent {
+            producer_seq: 8,
+            session_id: SessionId::from_bytes([3; 16]),
+            session_seq: 2,
+            hash,
+        }],
+    };
+    vec![
         gap.into(),
-        Heartbeat { last: vec![LastSequence { class: Class::standard(), shard: Shard(0), seq: 11 }], interval_s: 60 }.into(),
+        Heartbeat {
+            last: vec![LastSequence {
+                class: Class::standard(),
+                shard: Shard(0),
+                seq: 11,
+            }],
+            interval_s: 60,
+        }
+        .into(),
         PolicyChanged {
             revision: "0123456789abcdef".into(),
             previous: Some("fedcba9876543210".into()),
@@ -179,6 +249,12 @@ fn every_kind() -> Vec<Kind> {
             rules: 9,
         }
         .into(),
+    ]
+}
+
+fn recorder_kinds() -> Vec<Kind> {
+    let hash = EventHash::of(b"x");
+    vec![
         RecorderStarted {
             source: crate::ids::SourceId::from_bytes([1; 4]),
             of_class: Class::standard(),
@@ -206,11 +282,6 @@ fn every_kind() -> Vec<Kind> {
             held_user: Some("alice".into()),
             by: "carol".into(),
             reason: "litigation".into(),
-        }
-        .into(),
-        SessionEnd {
-            cause: SessionEndCause::Idle,
-            strands: vec![StrandState { class: Class::standard(), count: 17, head: hash }],
         }
         .into(),
     ]
