@@ -1,1 +1,5 @@
 //! The gateway in front of the Kubernetes API.
+
+pub mod mask;
+pub mod policy;
+pub mod request_info;

@@ -1,0 +1,167 @@
+//! Masking: secret values are replaced while a JSON body streams through.
+//!
+//! Pure: no I/O, no clock, no randomness.
+
+mod accept;
+mod sentinel;
+mod tree;
+
+use std::fmt;
+use std::sync::Arc;
+
+use hoop_schema::kinds::request::Masked;
+
+pub use accept::accept_for_inspection;
+pub use sentinel::{MaskedForm, SENTINEL, contains_masked_value};
+
+use crate::request_info::RequestInfo;
+
+/// How secret values are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum MaskMode {
+    /// As they are. Only ever for the client: the record is never weaker than [`MaskMode::Redact`].
+    None,
+    /// Replaced by [`SENTINEL`].
+    #[default]
+    Redact,
+    /// Replaced by [`SENTINEL`] and a keyed hash of the value, so that equal secrets can be seen to be equal.
+    Hmac,
+}
+
+/// What the request says of its response. The kind of the objects in it counts for more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum MaskHint {
+    /// Nothing: mask on doubt.
+    #[default]
+    Unknown,
+    /// The resource is `secrets`, in any group.
+    Secrets,
+    /// The resource is `serviceaccounts/token`.
+    TokenRequest,
+    /// The resource is `tokenreviews`.
+    TokenReview,
+    /// Some other resource.
+    Other,
+}
+
+/// The key of [`MaskMode::Hmac`]. Never printed.
+pub struct MaskKey([u8; 32]);
+
+/// A body that cannot be masked, so must not be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot mask the body: {what} at byte {offset}")]
+pub struct MaskError {
+    /// Where, counted in bytes from the beginning of the body.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// Masks one body, or one stream of watch frames, as it passes.
+#[derive(Debug)]
+pub struct Masker {
+    hint: MaskHint,
+    mode: MaskMode,
+    key: Arc<MaskKey>,
+    masked: Masked,
+    buffered: Vec<u8>,
+}
+
+impl MaskMode {
+    /// How the record shows what the client sees in this mode: never weaker.
+    #[must_use]
+    pub fn for_record(self) -> Self {
+        match self {
+            Self::None => Self::Redact,
+            other => other,
+        }
+    }
+}
+
+impl MaskHint {
+    /// What a request says of its bodies.
+    pub fn of(info: &RequestInfo) -> Self {
+        match (info.resource(), info.subresource()) {
+            ("", _) => Self::Unknown,
+            ("secrets", _) => Self::Secrets,
+            ("serviceaccounts", "token") => Self::TokenRequest,
+            ("tokenreviews", _) => Self::TokenReview,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether bodies of such a request must be inspected: `Accept` is rewritten and what is no JSON is refused.
+    pub fn needs_inspection(self) -> bool {
+        matches!(self, Self::Secrets | Self::TokenRequest | Self::TokenReview)
+    }
+}
+
+impl MaskKey {
+    /// From 32 random bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for MaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MaskKey(****)")
+    }
+}
+
+impl Drop for MaskKey {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+impl Masker {
+    /// For one body. The key is used in [`MaskMode::Hmac`] only.
+    pub fn new(hint: MaskHint, mode: MaskMode, key: Arc<MaskKey>) -> Self {
+        Self {
+            hint,
+            mode,
+            key,
+            masked: Masked::default(),
+            buffered: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes of the body and appends what may be passed on to `out`. Bytes that are not masked come
+    /// out at once.
+    ///
+    /// # Errors
+    /// When the body is not JSON, or nests deeper than the limit. Nothing of the rest may be passed on; what was
+    /// appended before the error may.
+    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), MaskError> {
+        self.buffered.extend_from_slice(chunk);
+        self.drain(out, false)
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// When it ends in the middle of a JSON value.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
+        self.drain(out, true)
+    }
+
+    /// What was masked so far.
+    pub fn masked(&self) -> &Masked {
+        &self.masked
+    }
+
+    fn drain(&mut self, out: &mut Vec<u8>, at_end: bool) -> Result<(), MaskError> {
+        let done = tree::mask_values(
+            &self.buffered,
+            self.hint,
+            self.mode,
+            &self.key,
+            &mut self.masked,
+            out,
+            at_end,
+        )?;
+        self.buffered.drain(..done);
+        Ok(())
+    }
+}
