@@ -4,6 +4,9 @@
 //! who uses them: [`EventWriter`] (gateway) and [`EventReader`] (recorder, replayer). What every backend owes its
 //! callers is written at the methods, and each sentence is a test in the conformance suite.
 
+pub mod embedded;
+pub mod memory;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,271 @@
+//! Between the callers of `append` and the writer's thread: batches of events, and the answer that all appends of a
+//! batch wait for.
+//!
+//! The hot path of an append is one short lock, one push and one allocation (the future); the answer of a batch is
+//! one object for all its appends.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use hoop_schema::Shard;
+use parking_lot::{Condvar, Mutex};
+
+use super::error::Refusal;
+use super::frame::RECORD_HEAD;
+use crate::log::{AppendError, AppendResult, Position};
+
+/// Events that wait for the writer, bounded by bytes.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    limits: Limits,
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+/// What bounds a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) shards: u32,
+    pub(crate) queue_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) record_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<Batch>,
+    /// An emptied batch, kept for its memory.
+    spare: Option<Vec<(Shard, Bytes)>>,
+    /// Bytes in `batches` and in the batch that the writer works on.
+    bytes: usize,
+    writer_waits: bool,
+    closing: bool,
+    failed: Option<Refusal>,
+}
+
+/// Events that get one sync.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<(Shard, Bytes)>,
+    pub(crate) answer: Arc<Answer>,
+    /// Events of each shard so far.
+    counts: Vec<u32>,
+    bytes: usize,
+}
+
+/// The fate of a batch, shard by shard.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    state: Mutex<AnswerState>,
+}
+
+#[derive(Debug, Default)]
+struct AnswerState {
+    fates: Option<Vec<Fate>>,
+    waiting: Vec<Waker>,
+}
+
+/// The fate of a batch's events in one shard.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// Durable; the first of them has this position.
+    Written(u64),
+    /// Nothing was written.
+    Refused(Refusal),
+    /// Nothing was written, and nothing will be.
+    Terminal(Refusal),
+    /// May be on disk.
+    Unknown(Refusal),
+}
+
+/// What an append waits for.
+pub(crate) struct Waiting {
+    answer: Arc<Answer>,
+    shard: u32,
+    /// How many events of this shard come before it in its batch.
+    index: u32,
+    slot: Option<usize>,
+}
+
+impl Queue {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+            filled: Condvar::new(),
+        }
+    }
+
+    /// Takes an event, or says why not. The future resolves when the batch has its answer.
+    pub(crate) fn append(&self, shard: Shard, bytes: Bytes) -> Result<Waiting, AppendError> {
+        let terminal = |refusal: Refusal| AppendError::Terminal(refusal.into());
+        let size = bytes.len();
+        if shard.0 >= self.limits.shards {
+            return Err(terminal(Refusal::NoSuchShard(shard)));
+        }
+        if size > self.limits.record_bytes_max {
+            return Err(terminal(Refusal::TooLarge {
+                bytes: size,
+                bytes_max: self.limits.record_bytes_max,
+            }));
+        }
+        let mut state = self.state.lock();
+        if let Some(failed) = &state.failed {
+            return Err(terminal(failed.clone()));
+        }
+        if state.closing {
+            return Err(terminal(Refusal::Closed));
+        }
+        let cost = size + RECORD_HEAD;
+        if state.bytes + cost > self.limits.queue_bytes_max {
+            return Err(AppendError::Retryable(self.full().into()));
+        }
+        state.bytes += cost;
+        let batch = state.open_batch(cost, &self.limits);
+        let count = &mut batch.counts[shard.0 as usize];
+        let waiting = Waiting {
+            answer: Arc::clone(&batch.answer),
+            shard: shard.0,
+            index: *count,
+            slot: None,
+        };
+        *count += 1;
+        batch.bytes += cost;
+        batch.events.push((shard, bytes));
+        let wake = std::mem::take(&mut state.writer_waits);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(waiting)
+    }
+
+    /// Whether an append made now would be taken.
+    pub(crate) fn ready(&self) -> Result<(), AppendError> {
+        let state = self.state.lock();
+        if let Some(failed) = &state.failed {
+            return Err(AppendError::Terminal(failed.clone().into()));
+        }
+        if state.closing {
+            return Err(AppendError::Terminal(Refusal::Closed.into()));
+        }
+        if state.bytes >= self.limits.queue_bytes_max {
+            return Err(AppendError::Retryable(self.full().into()));
+        }
+        Ok(())
+    }
+
+    /// The next batch, as soon as there is one; `None` when the queue is closed and empty. For the one writer.
+    pub(crate) fn take(&self) -> Option<Batch> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(batch) = state.batches.pop_front() {
+                return Some(batch);
+            }
+            if state.closing {
+                return None;
+            }
+            state.writer_waits = true;
+            self.filled.wait(&mut state);
+        }
+    }
+
+    /// Gives every append of a batch its answer. The memory of its events counts as free before anybody wakes.
+    pub(crate) fn answer(&self, mut batch: Batch, fates: Vec<Fate>) {
+        batch.events.clear();
+        {
+            let mut state = self.state.lock();
+            state.bytes -= batch.bytes;
+            state.spare.get_or_insert(batch.events);
+        }
+        batch.answer.give(fates);
+    }
+
+    /// Takes no more appends; what was taken is still written.
+    pub(crate) fn close(&self) {
+        self.state.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Takes no more appends, and tells those that wait that nothing will be written.
+    pub(crate) fn fail(&self, refusal: &Refusal) {
+        let batches = {
+            let mut state = self.state.lock();
+            state.failed = Some(refusal.clone());
+            std::mem::take(&mut state.batches)
+        };
+        for batch in batches {
+            let fates = vec![Fate::Terminal(refusal.clone()); batch.counts.len()];
+            self.answer(batch, fates);
+        }
+    }
+
+    fn full(&self) -> Refusal {
+        Refusal::QueueFull {
+            bytes_max: self.limits.queue_bytes_max,
+        }
+    }
+}
+
+impl State {
+    /// The batch that takes an event of `cost` bytes: the last one, unless it is full.
+    fn open_batch(&mut self, cost: usize, limits: &Limits) -> &mut Batch {
+        let fits = self
+            .batches
+            .back()
+            .is_some_and(|batch| batch.bytes + cost <= limits.batch_bytes_max);
+        if !fits {
+            self.batches.push_back(Batch {
+                events: self.spare.take().unwrap_or_default(),
+                answer: Arc::default(),
+                counts: vec![0; limits.shards as usize],
+                bytes: 0,
+            });
+        }
+        self.batches
+            .back_mut()
+            .expect("one was just pushed, or fits")
+    }
+}
+
+impl Answer {
+    fn give(&self, fates: Vec<Fate>) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.fates = Some(fates);
+            std::mem::take(&mut state.waiting)
+        };
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = AppendResult;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<AppendResult> {
+        let this = &mut *self;
+        let mut state = this.answer.state.lock();
+        let Some(fates) = &state.fates else {
+            match this.slot {
+                Some(slot) => state.waiting[slot].clone_from(context.waker()),
+                None => {
+                    this.slot = Some(state.waiting.len());
+                    state.waiting.push(context.waker().clone());
+                }
+            }
+            return Poll::Pending;
+        };
+        Poll::Ready(match &fates[this.shard as usize] {
+            Fate::Written(first) => Ok(Position(first + u64::from(this.index))),
+            Fate::Refused(refusal) => Err(AppendError::Retryable(refusal.clone().into())),
+            Fate::Terminal(refusal) => Err(AppendError::Terminal(refusal.clone().into())),
+            Fate::Unknown(refusal) => Err(AppendError::Unknown(refusal.clone().into())),
+        })
+    }
+}

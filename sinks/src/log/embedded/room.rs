@@ -1,0 +1,478 @@
+//! Room for segments: the next one is made ready before it is needed, old ones leave by size and age.
+//!
+//! One thread per log does what would hold up the writer: filling files with zeros, dropping segments, writing down
+//! what is committed. The writer only ever waits for it when a segment fills faster than a file can be filled.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hoop_schema::{Class, Shard, SourceId, Timestamp};
+use parking_lot::{Condvar, Mutex};
+use rustix::fs::FallocateFlags;
+use tokio::sync::watch;
+
+use super::error::Refusal;
+use super::frame::BLOCK;
+use super::layout::{self, SegmentMap};
+use super::options::Options;
+use super::segment::SegmentHead;
+
+/// How often segments are looked at for their age.
+const AGE_INTERVAL: Duration = Duration::from_secs(10);
+/// Warnings about the same trouble come at most this often.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// Zeros are written in pieces of this size.
+const ZEROS: usize = 1 << 20;
+
+/// What the writer, the readers and the helper thread share about a log.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) class: Class,
+    pub(crate) source: SourceId,
+    pub(crate) options: Options,
+    pub(crate) shards: Vec<ShardRoom>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What they share about a shard.
+#[derive(Debug)]
+pub(crate) struct ShardRoom {
+    pub(crate) shard: Shard,
+    pub(crate) dir: PathBuf,
+    /// The segments that can be read.
+    pub(crate) segments: Mutex<SegmentMap>,
+    /// The position after the last durable record.
+    pub(crate) durable: watch::Sender<u64>,
+    committed: AtomicU64,
+}
+
+/// A file that is ready to become a segment.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    /// Whether it holds remains of a former life.
+    pub(crate) recycled: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    spares: Vec<SpareState>,
+    /// What the last refused batch was refused for.
+    blocked: Option<Refusal>,
+    stopping: bool,
+    warned: Option<Instant>,
+    /// What is written down as committed.
+    persisted: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum SpareState {
+    None,
+    Wanted,
+    Preparing,
+    Ready(Spare),
+    Failed(Refusal),
+}
+
+impl ShardRoom {
+    pub(crate) fn new(
+        shard: Shard,
+        dir: PathBuf,
+        segments: SegmentMap,
+        next: u64,
+        committed: u64,
+    ) -> Self {
+        Self {
+            shard,
+            dir,
+            segments: Mutex::new(segments),
+            durable: watch::Sender::new(next),
+            committed: AtomicU64::new(committed),
+        }
+    }
+
+    /// Takes the oldest segment away from the readers, if all of it is committed and it is not the one written to.
+    /// With `before`, only if it was full by then.
+    fn retire(&self, before: Option<Timestamp>) -> Option<u64> {
+        let committed = self.committed.load(Ordering::Acquire);
+        let mut segments = self.segments.lock();
+        let mut oldest_two = segments.iter();
+        let (&first, _) = oldest_two.next()?;
+        let (&next, &full_at) = oldest_two.next()?;
+        if next > committed || before.is_some_and(|before| full_at >= before) {
+            return None;
+        }
+        segments.remove(&first);
+        Some(first)
+    }
+}
+
+impl Room {
+    /// `spares` are files left over by an earlier process.
+    pub(crate) fn new(
+        class: Class,
+        source: SourceId,
+        options: Options,
+        shards: Vec<ShardRoom>,
+        spares: BTreeMap<u32, Spare>,
+    ) -> Self {
+        let mut states: Vec<_> = shards.iter().map(|_| SpareState::None).collect();
+        for (shard, spare) in spares {
+            states[shard as usize] = SpareState::Ready(spare);
+        }
+        let persisted = shards
+            .iter()
+            .map(|shard| shard.committed.load(Ordering::Relaxed))
+            .collect();
+        Self {
+            class,
+            source,
+            options,
+            shards,
+            state: Mutex::new(State {
+                spares: states,
+                blocked: None,
+                stopping: false,
+                warned: None,
+                persisted,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Asks for the next segment of a shard ahead of need.
+    pub(crate) fn want(&self, shard: Shard) {
+        let mut state = self.state.lock();
+        let spare = &mut state.spares[shard.0 as usize];
+        if matches!(spare, SpareState::None) {
+            *spare = SpareState::Wanted;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The next segment of a shard; waits until it is ready, or cannot be had.
+    pub(crate) fn take(&self, shard: Shard) -> Result<Spare, Refusal> {
+        let index = shard.0 as usize;
+        let mut state = self.state.lock();
+        let mut asked = false;
+        loop {
+            let spare = &mut state.spares[index];
+            match std::mem::replace(spare, SpareState::None) {
+                SpareState::Ready(spare) => {
+                    state.blocked = None;
+                    return Ok(spare);
+                }
+                SpareState::Failed(refusal) if asked => {
+                    state.blocked = Some(refusal.clone());
+                    return Err(refusal);
+                }
+                SpareState::None | SpareState::Failed(_) => {
+                    *spare = SpareState::Wanted;
+                    asked = true;
+                    self.changed.notify_all();
+                }
+                under_way => *spare = under_way,
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Whether there is room, or the last batch was refused for want of it. Asks again then, so that a later call
+    /// knows whether it has come.
+    pub(crate) fn ready(&self) -> Result<(), Refusal> {
+        let mut state = self.state.lock();
+        let Some(refusal) = state.blocked.clone() else {
+            return Ok(());
+        };
+        let mut has_room = true;
+        for spare in &mut state.spares {
+            has_room &= matches!(spare, SpareState::Ready(_));
+            if matches!(spare, SpareState::None | SpareState::Failed(_)) {
+                *spare = SpareState::Wanted;
+            }
+        }
+        self.changed.notify_all();
+        if !has_room {
+            return Err(refusal);
+        }
+        state.blocked = None;
+        Ok(())
+    }
+
+    /// Notes that everything before `position` is committed.
+    pub(crate) fn commit(&self, shard: &ShardRoom, position: u64) {
+        // Nobody can have committed what is not durable.
+        let position = position.min(*shard.durable.borrow());
+        shard.committed.fetch_max(position, Ordering::AcqRel);
+        // The lock orders this with the helper's look at what is committed.
+        let _state = self.state.lock();
+        self.changed.notify_all();
+    }
+
+    /// Lets the helper end; [`Room::run`] then returns.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.changed.notify_all();
+    }
+
+    /// The helper thread.
+    pub(crate) fn run(&self) {
+        let mut state = self.state.lock();
+        let mut aged = Instant::now();
+        loop {
+            self.persist_committed(&mut state);
+            if state.stopping {
+                return;
+            }
+            let wanted = state
+                .spares
+                .iter()
+                .position(|spare| matches!(spare, SpareState::Wanted));
+            if let Some(index) = wanted {
+                state.spares[index] = SpareState::Preparing;
+                drop(state);
+                let prepared = self.prepare(&self.shards[index]);
+                state = self.state.lock();
+                if let Err(refusal) = &prepared {
+                    self.warn(&mut state, refusal);
+                }
+                state.spares[index] = prepared.map_or_else(SpareState::Failed, SpareState::Ready);
+                self.changed.notify_all();
+                continue;
+            }
+            if aged.elapsed() >= AGE_INTERVAL {
+                aged = Instant::now();
+                drop(state);
+                self.retire_by_age();
+                state = self.state.lock();
+                continue;
+            }
+            if !self.has_new_commits(&state) && !state.stopping {
+                // Woken or not, the loop looks at everything.
+                let _ = self.changed.wait_for(&mut state, AGE_INTERVAL);
+            }
+        }
+    }
+
+    fn has_new_commits(&self, state: &State) -> bool {
+        let current = self
+            .shards
+            .iter()
+            .map(|shard| shard.committed.load(Ordering::Acquire));
+        current
+            .zip(&state.persisted)
+            .any(|(now, then)| now != *then)
+    }
+
+    fn persist_committed(&self, state: &mut State) {
+        for (shard, persisted) in self.shards.iter().zip(&mut state.persisted) {
+            let committed = shard.committed.load(Ordering::Acquire);
+            if committed == *persisted {
+                continue;
+            }
+            *persisted = committed;
+            if let Err(error) = layout::write_committed(&shard.dir, committed) {
+                tracing::warn!(
+                    class = self.class.as_str(),
+                    shard = shard.shard.0,
+                    %error,
+                    "cannot write down what is committed; it is kept in memory"
+                );
+            }
+        }
+    }
+
+    fn warn(&self, state: &mut State, refusal: &Refusal) {
+        if state
+            .warned
+            .is_some_and(|at| at.elapsed() < WARNING_INTERVAL)
+        {
+            return;
+        }
+        state.warned = Some(Instant::now());
+        let cause = std::error::Error::source(refusal).map(ToString::to_string);
+        tracing::warn!(
+            class = self.class.as_str(),
+            error = %refusal,
+            cause,
+            "no room for the next segment; appends are refused when the current one is full"
+        );
+    }
+
+    /// Makes the next segment of a shard ready: a new file while the log may grow, else the oldest one that is
+    /// committed, else a new file in the place of another shard's oldest one.
+    fn prepare(&self, shard: &ShardRoom) -> Result<Spare, Refusal> {
+        let mut made = Err(Refusal::Full {
+            class: self.class.clone(),
+            size_max: self.options.size_max,
+        });
+        if self.bytes_with_one_more() <= self.options.size_max {
+            made = self.create(shard);
+        }
+        if made.is_err()
+            && let Some(first) = shard.retire(None)
+        {
+            return self.recycle(shard, first);
+        }
+        if made.is_err()
+            && self
+                .shards
+                .iter()
+                .any(|other| self.drop_oldest(other, None))
+        {
+            made = self.create(shard);
+        }
+        made
+    }
+
+    fn bytes_with_one_more(&self) -> u64 {
+        let segments: usize = self
+            .shards
+            .iter()
+            .map(|shard| shard.segments.lock().len())
+            .sum();
+        let state = self.state.lock();
+        let ready =
+            |spare: &&SpareState| matches!(spare, SpareState::Ready(_) | SpareState::Preparing);
+        let spares = state.spares.iter().filter(ready).count();
+        (segments + spares) as u64 * self.options.segment_bytes
+    }
+
+    fn create(&self, shard: &ShardRoom) -> Result<Spare, Refusal> {
+        create_spare(&shard.dir, self.options.segment_bytes).map_err(no_room(&shard.dir))
+    }
+
+    fn recycle(&self, shard: &ShardRoom, first: u64) -> Result<Spare, Refusal> {
+        let path = layout::spare_path(&shard.dir);
+        tracing::debug!(
+            class = self.class.as_str(),
+            shard = shard.shard.0,
+            first,
+            "segment is used again"
+        );
+        let renamed = fs::rename(layout::segment_path(&shard.dir, first), &path)
+            .and_then(|()| layout::sync_dir(&shard.dir))
+            .and_then(|()| open_spare(&path, self.options.segment_bytes));
+        match renamed {
+            Ok(Some(spare)) => Ok(spare),
+            // Of another length: segments were smaller or larger when it was made.
+            Ok(None) => self.create(shard),
+            Err(error) => Err(no_room(&shard.dir)(error)),
+        }
+    }
+
+    fn retire_by_age(&self) {
+        let age_max = i64::try_from(self.options.age_max.as_micros()).unwrap_or(i64::MAX);
+        let before = super::now().plus_micros(age_max.saturating_neg());
+        for shard in &self.shards {
+            while self.drop_oldest(shard, Some(before)) {}
+        }
+    }
+
+    /// Removes a shard's oldest segment if that is allowed. Says whether it was.
+    fn drop_oldest(&self, shard: &ShardRoom, before: Option<Timestamp>) -> bool {
+        let Some(first) = shard.retire(before) else {
+            return false;
+        };
+        tracing::debug!(
+            class = self.class.as_str(),
+            shard = shard.shard.0,
+            first,
+            "segment is dropped"
+        );
+        let path = layout::segment_path(&shard.dir, first);
+        if let Err(error) = fs::remove_file(&path).and_then(|()| layout::sync_dir(&shard.dir)) {
+            // Readers do not see it any more; the next start finds it again.
+            tracing::warn!(path = %path.display(), %error, "cannot remove a segment");
+        }
+        true
+    }
+}
+
+impl Spare {
+    /// Makes it the segment that begins at `first`. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the file system refuses; the file is then still a spare, or a segment without records.
+    pub(crate) fn activate(self, shard_dir: &Path, head: &SegmentHead) -> io::Result<File> {
+        // The block of zeros after the head says that no frame was written yet.
+        let mut blocks = vec![0; 2 * BLOCK];
+        blocks[..BLOCK].copy_from_slice(&head.encode());
+        self.file.write_all_at(&blocks, 0)?;
+        rustix::fs::fdatasync(&self.file)?;
+        fs::rename(&self.path, layout::segment_path(shard_dir, head.first))?;
+        layout::sync_dir(shard_dir)?;
+        Ok(self.file)
+    }
+}
+
+/// Opens a file that an earlier process left as a spare. `None`, and it is removed, when it has another length.
+pub(crate) fn open_spare(path: &Path, len: u64) -> io::Result<Option<Spare>> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() != len {
+        fs::remove_file(path)?;
+        return Ok(None);
+    }
+    Ok(Some(Spare {
+        file,
+        path: path.to_owned(),
+        recycled: true,
+    }))
+}
+
+/// Makes a file of zeros whose blocks are all allocated and written: a later write in place changes no metadata, so
+/// that its sync has only the data to write. Nothing is left behind when there is no room.
+pub(crate) fn create_spare(shard_dir: &Path, len: u64) -> io::Result<Spare> {
+    let path = layout::spare_path(shard_dir);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(&path)?;
+    if let Err(error) = fill_with_zeros(&file, len) {
+        fs::remove_file(&path)?;
+        return Err(error);
+    }
+    Ok(Spare {
+        file,
+        path,
+        recycled: false,
+    })
+}
+
+fn fill_with_zeros(file: &File, len: u64) -> io::Result<()> {
+    // Tells at once when there is no room. A file system that cannot do it says so, and the zeros do the work.
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let zeros = vec![0; ZEROS];
+    let mut at = 0;
+    while at < len {
+        let piece = usize::try_from(len - at).map_or(ZEROS, |rest| rest.min(ZEROS));
+        file.write_all_at(&zeros[..piece], at)?;
+        at += piece as u64;
+    }
+    file.sync_all()
+}
+
+fn no_room(dir: &Path) -> impl FnOnce(io::Error) -> Refusal + use<> {
+    let dir: Arc<Path> = dir.into();
+    move |source| Refusal::NoRoom {
+        dir,
+        source: Arc::new(source),
+    }
+}
