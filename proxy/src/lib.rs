@@ -2,4 +2,5 @@
 
 pub mod mask;
 pub mod policy;
+pub mod record;
 pub mod request_info;

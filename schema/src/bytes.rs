@@ -21,6 +21,9 @@ use crate::ids::EventHash;
 /// The longest event, in bytes: below the 256 KiB above which Falco drops and the 1 MiB above which brokers refuse.
 pub const EVENT_BYTES_MAX: usize = 192 * 1024;
 
+/// Room for the envelope and the kind's name; a longer one costs one more allocation, nothing else.
+const ENVELOPE_BYTES_USUAL: usize = 640;
+
 /// An event's exact bytes and their hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedEvent {
@@ -55,28 +58,77 @@ pub enum DecodeError {
     NotAnEvent(#[source] serde_json::Error),
 }
 
+/// The fields of a kind, encoded ahead of the envelope: a producer that numbers its events under a lock does this
+/// part outside of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFields {
+    name: &'static str,
+    json: Vec<u8>,
+}
+
+impl EncodedFields {
+    /// The name of the kind.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Length in bytes; the event is longer by its envelope.
+    pub fn len(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Whether the kind has no fields.
+    pub fn is_empty(&self) -> bool {
+        self.json == b"{}"
+    }
+}
+
 /// Encodes an event.
 ///
 /// # Errors
 /// When the event is too long or has no JSON form.
 pub fn encode(envelope: &Envelope, kind: &Kind) -> Result<EncodedEvent, EncodeError> {
-    let mut bytes = Vec::with_capacity(1024);
+    encode_with(envelope, &encode_fields(kind)?)
+}
+
+/// Encodes what a kind adds to the envelope, for [`encode_with`].
+///
+/// # Errors
+/// When the kind has no JSON form, or its fields alone are longer than an event.
+pub fn encode_fields(kind: &Kind) -> Result<EncodedFields, EncodeError> {
+    let mut json = Vec::with_capacity(1024);
+    let name = match kind.write_fields(&mut json) {
+        None => return Err(EncodeError::Unrepresentable(None)),
+        Some(Err(e)) => return Err(EncodeError::Unrepresentable(Some(e))),
+        Some(Ok(name)) => name,
+    };
+    if json.len() > EVENT_BYTES_MAX {
+        return Err(EncodeError::TooLong(json.len()));
+    }
+    Ok(EncodedFields { name, json })
+}
+
+/// Encodes an event whose fields are encoded already. The result is that of [`encode`].
+///
+/// # Errors
+/// When the event is too long or the envelope has no JSON form.
+pub fn encode_with(
+    envelope: &Envelope,
+    fields: &EncodedFields,
+) -> Result<EncodedEvent, EncodeError> {
+    let mut bytes = Vec::with_capacity(fields.json.len() + ENVELOPE_BYTES_USUAL);
     serde_json::to_writer(&mut bytes, envelope)
         .map_err(|e| EncodeError::Unrepresentable(Some(e)))?;
     let closed = bytes.pop();
     debug_assert_eq!(closed, Some(b'}'), "an envelope is an object");
     bytes.extend_from_slice(b",\"kind\":\"");
-    bytes.extend_from_slice(kind.name().as_bytes());
+    bytes.extend_from_slice(fields.name.as_bytes());
     bytes.push(b'"');
-    let fields_at = bytes.len();
-    match kind.write_fields(&mut bytes) {
-        None => return Err(EncodeError::Unrepresentable(None)),
-        Some(Err(e)) => return Err(EncodeError::Unrepresentable(Some(e))),
-        Some(Ok(())) if bytes.len() == fields_at + 2 => bytes.truncate(fields_at),
-        Some(Ok(())) => bytes[fields_at] = b',',
-    }
-    if bytes.last() != Some(&b'}') || bytes.len() == fields_at {
+    if fields.is_empty() {
         bytes.push(b'}');
+    } else {
+        bytes.push(b',');
+        bytes.extend_from_slice(&fields.json[1..]);
     }
     if bytes.len() > EVENT_BYTES_MAX {
         return Err(EncodeError::TooLong(bytes.len()));

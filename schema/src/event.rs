@@ -79,10 +79,11 @@ macro_rules! kinds {
                 }
             }
 
-            /// Appends the fields of this kind as a JSON object. `None` for a kind that this build does not know.
-            pub(crate) fn write_fields(&self, out: &mut Vec<u8>) -> Option<serde_json::Result<()>> {
+            /// Appends the fields of this kind as a JSON object and returns the kind's name. `None` for a kind that
+            /// this build does not know.
+            pub(crate) fn write_fields(&self, out: &mut Vec<u8>) -> Option<serde_json::Result<&'static str>> {
                 match self {
-                    $(Self::$variant(payload) => Some(serde_json::to_writer(out, payload)),)*
+                    $(Self::$variant(payload) => Some(serde_json::to_writer(out, payload).map(|()| $name)),)*
                     Self::Unknown(..) => None,
                 }
             }

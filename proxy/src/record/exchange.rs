@@ -1,0 +1,456 @@
+//! One request and its answer, from intent to outcome.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hoop_schema::body::{Body, BodyEncoding, CHUNK_BYTES_MAX, Piece, cut};
+use hoop_schema::bytes::encode_fields;
+use hoop_schema::kinds::request::{
+    AnsweredBy, BodyChunk, BodyOf, Decision, Durability, Ended, Intent, Level, Masked, Outcome,
+    RequestAttributes,
+};
+use hoop_schema::kinds::stream::Channel;
+use hoop_schema::{Class, EventHash, Kind};
+use tokio::time::Instant;
+
+use super::answer::{AnswerHead, AnswerRecorder};
+use super::budget::Share;
+use super::delivery::{Delivery, Patience};
+use super::lanes::{FIELDS_BYTES_MAX, Lanes, LogIndex};
+use super::sessions::Ticket;
+use super::stream::StreamRecorder;
+use super::{RecordError, metrics::DropReason};
+
+/// Which logs the events of a request go to, from its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The class of intent and outcome.
+    pub class: Class,
+    /// The class of bodies and stream data. When it differs, no body is inside an intent or outcome.
+    pub body_class: Class,
+}
+
+/// A request body as it may be recorded.
+#[derive(Debug, Clone)]
+pub struct MaskedBody {
+    /// The masked body, or its beginning; nothing when it could not be inspected.
+    pub recorded: Option<Bytes>,
+    /// Length of the whole masked body in bytes.
+    pub bytes: u64,
+    /// `Content-Type`, as sent.
+    pub media_type: Option<String>,
+}
+
+/// What the gateway knows of a request when it has decided.
+#[derive(Debug, Clone)]
+pub struct NewIntent {
+    /// What was decided, and why.
+    pub decision: Decision,
+    /// How much is recorded.
+    pub level: Level,
+    /// How durable the intent must be. `spool` is treated as `log`: there is no spool yet.
+    pub durability: Durability,
+    /// Where it goes.
+    pub placement: Placement,
+    /// The request's body, if it has one. Left out of the record by [`Level::Metadata`].
+    pub body: Option<MaskedBody>,
+    /// What was masked in it.
+    pub masked: Masked,
+    /// Identity headers that the client sent, as in [`Intent::claims`].
+    pub claims: BTreeMap<String, String>,
+}
+
+/// The record of one request. See the module above for its course.
+///
+/// Dropped after [`Exchange::intent`] was called, it writes the outcome of a request whose client was gone before
+/// there was an answer.
+#[derive(Debug)]
+#[must_use = "an exchange that is dropped says that the client was gone"]
+pub struct Exchange(Option<Course>);
+
+/// What an exchange has and hands on to the recorder of its answer.
+#[derive(Debug)]
+pub(super) struct Course {
+    pub(super) lanes: Arc<Lanes>,
+    ticket: Ticket,
+    request: Arc<RequestAttributes>,
+    head_at: Instant,
+    /// Set by the intent: what the outcome repeats.
+    decided: Option<Decided>,
+    sent_upstream: u64,
+}
+
+#[derive(Debug)]
+struct Decided {
+    decision: Decision,
+    level: Level,
+    log: LogIndex,
+    body_log: LogIndex,
+}
+
+/// What an outcome says beyond its request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: AnswerHead,
+    pub(super) ended: Ended,
+    pub(super) response_bytes: u64,
+    pub(super) first_byte_us: u64,
+    pub(super) body: Option<MaskedBody>,
+    pub(super) masked: Masked,
+    pub(super) stream_events: u64,
+}
+
+impl Exchange {
+    pub(super) fn new(lanes: Arc<Lanes>, ticket: Ticket, request: Arc<RequestAttributes>) -> Self {
+        Self(Some(Course {
+            lanes,
+            ticket,
+            request,
+            head_at: Instant::now(),
+            decided: None,
+            sent_upstream: 0,
+        }))
+    }
+
+    /// The request, as its events say it.
+    pub fn request(&self) -> &Arc<RequestAttributes> {
+        &self.course().request
+    }
+
+    /// Says that the request's head came `before` this exchange was opened; the outcome's times count from there.
+    #[must_use = "returns the exchange"]
+    pub fn head_came(mut self, before: Duration) -> Self {
+        let course = self.course_mut();
+        course.head_at = course.head_at.checked_sub(before).unwrap_or(course.head_at);
+        self
+    }
+
+    /// Writes the intent, after the chunks of its body. `Ok` says that all of it is durable, or that the rule asks
+    /// for less. Call it once.
+    ///
+    /// # Errors
+    /// The request must not go upstream. Answer it all the same through [`Exchange::answer`], so that the outcome
+    /// tells what the client got as soon as the log is back; the lost intent itself becomes part of a gap. An intent
+    /// that timed out may still be written later.
+    pub async fn intent(&mut self, intent: NewIntent) -> Result<(), RecordError> {
+        let course = self.course_mut();
+        let wait_max = course.lanes.limits().intent_wait_max;
+        let durability = intent.durability;
+        let deliveries = course.write_intent(intent)?;
+        if durability == Durability::BestEffort {
+            return Ok(());
+        }
+        let all = async {
+            let mut verdict = Ok(());
+            for delivery in deliveries {
+                verdict = verdict.and(delivery.verdict().await);
+            }
+            verdict
+        };
+        match tokio::time::timeout(wait_max, all).await {
+            Ok(verdict) => verdict.map_err(RecordError::Unavailable),
+            Err(_) => Err(RecordError::Unavailable(None)),
+        }
+    }
+
+    /// Says how many bytes of request body went upstream.
+    pub fn sent_upstream(&mut self, bytes: u64) {
+        self.course_mut().sent_upstream = bytes;
+    }
+
+    /// The answer begins: its body is recorded as the level says, and the outcome is written at its end.
+    pub fn answer(mut self, head: AnswerHead) -> AnswerRecorder {
+        AnswerRecorder::new(self.take(), head)
+    }
+
+    /// The answer is a stream: it is recorded while it runs.
+    pub fn stream(mut self, head: AnswerHead, channel: Channel) -> StreamRecorder {
+        StreamRecorder::new(self.take(), head, channel)
+    }
+
+    fn course(&self) -> &Course {
+        self.0
+            .as_ref()
+            .expect("only taken by methods that consume the exchange")
+    }
+
+    fn course_mut(&mut self) -> &mut Course {
+        self.0
+            .as_mut()
+            .expect("only taken by methods that consume the exchange")
+    }
+
+    fn take(&mut self) -> Course {
+        self.0
+            .take()
+            .expect("only taken by methods that consume the exchange")
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(mut course) = self.0.take() else {
+            return;
+        };
+        if course.decided.is_some() {
+            let head = AnswerHead {
+                status: 0,
+                reason: None,
+                answered_by: AnsweredBy::Gateway,
+                media_type: None,
+            };
+            course.finish(
+                Answer {
+                    head,
+                    ended: Ended::ClientClosed,
+                    response_bytes: 0,
+                    first_byte_us: 0,
+                    body: None,
+                    masked: Masked::default(),
+                    stream_events: 0,
+                },
+                None,
+            );
+        }
+    }
+}
+
+impl Course {
+    /// Microseconds since the request's head.
+    pub(super) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.head_at.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the answer's body is recorded.
+    pub(super) fn records_answers(&self) -> bool {
+        self.decided
+            .as_ref()
+            .is_some_and(|d| d.level == Level::RequestResponse)
+    }
+
+    pub(super) fn audit_id(&self) -> &str {
+        &self.request.audit_id
+    }
+
+    fn write_intent(&mut self, new: NewIntent) -> Result<Vec<Delivery>, RecordError> {
+        let log = self.log(&new.placement.class)?;
+        let body_log = self.log(&new.placement.body_class)?;
+        let patience = match new.durability {
+            Durability::Log | Durability::Spool => Patience::Short,
+            // Nobody waits, and the request goes on in any case: the event is kept like an outcome.
+            Durability::BestEffort => Patience::Long,
+        };
+        let body = new.body.filter(|_| new.level != Level::Metadata);
+        let mut intent = Intent {
+            request: Arc::clone(&self.request),
+            decision: new.decision.clone(),
+            level: new.level,
+            durability: new.durability,
+            body: None,
+            masked: new.masked,
+            claims: new.claims,
+        };
+        let decided = Decided {
+            decision: new.decision,
+            level: new.level,
+            log,
+            body_log,
+        };
+        let mut apart = log != body_log;
+        loop {
+            let (inline, pieces) = match &body {
+                Some(body) => self.record_body(body, apart, body_log, log),
+                None => (None, Vec::new()),
+            };
+            intent.body = inline;
+            let kind = Kind::from(intent);
+            let fields =
+                encode_fields(&kind).map_err(|_| RecordError::TooLong(FIELDS_BYTES_MAX + 1))?;
+            if fields.len() > FIELDS_BYTES_MAX {
+                let Kind::Intent(again) = kind else {
+                    unreachable!("made of an intent above")
+                };
+                if apart || body.is_none() {
+                    self.lanes.metrics().drop_event(DropReason::TooLong);
+                    return Err(RecordError::TooLong(fields.len()));
+                }
+                // Long attributes and a long body together: the body goes into chunks.
+                (intent, apart) = (again, true);
+                continue;
+            }
+            let mut deliveries = Vec::with_capacity(1 + pieces.len());
+            // From here on there is something that an outcome must follow.
+            self.decided = Some(decided);
+            for chunk in self.chunks(pieces, BodyOf::Request) {
+                deliveries.push(self.write(body_log, &chunk?, patience, Share::Bulk)?);
+            }
+            let session = &self.ticket.session;
+            deliveries.push(self.lanes.write(
+                session,
+                &self.request,
+                log,
+                &fields,
+                patience,
+                Share::Bulk,
+            )?);
+            return Ok(deliveries);
+        }
+    }
+
+    /// Writes the outcome; the answer's body goes with it or before it. Never waits. Nothing is written without an
+    /// intent.
+    pub(super) fn finish(&mut self, answer: Answer, decision: Option<Decision>) {
+        let duration_us = self.elapsed_us();
+        let Some(decided) = self.decided.take() else {
+            return;
+        };
+        let mut outcome = Outcome {
+            request: Arc::clone(&self.request),
+            decision: decision.unwrap_or(decided.decision),
+            status: answer.head.status,
+            reason: answer.head.reason,
+            answered_by: answer.head.answered_by,
+            ended: answer.ended,
+            request_bytes: self.sent_upstream,
+            response_bytes: answer.response_bytes,
+            first_byte_us: answer.first_byte_us,
+            duration_us,
+            body: None,
+            masked: answer.masked,
+            stream_events: answer.stream_events,
+        };
+        let apart = decided.log != decided.body_log;
+        let mut pieces = Vec::new();
+        if let Some(body) = &answer.body {
+            (outcome.body, pieces) = self.record_body(body, apart, decided.body_log, decided.log);
+        }
+        let fits = |outcome: &Outcome| {
+            let fields = encode_fields(&Kind::from(outcome.clone())).ok()?;
+            (fields.len() <= FIELDS_BYTES_MAX).then_some(fields)
+        };
+        let mut fields = fits(&outcome);
+        if fields.is_none()
+            && let Some(body) = &answer.body
+        {
+            (outcome.body, pieces) = self.record_body(body, true, decided.body_log, decided.log);
+            fields = fits(&outcome);
+        }
+        let Some(fields) = fields else {
+            self.lanes.metrics().drop_event(DropReason::TooLong);
+            tracing::error!("outcome is too long for an event; its intent stands alone");
+            return;
+        };
+        for chunk in self.chunks(pieces, BodyOf::Response).flatten() {
+            self.write_late(decided.body_log, &chunk, Share::Bulk);
+        }
+        let written = self.lanes.write(
+            &self.ticket.session,
+            &self.request,
+            decided.log,
+            &fields,
+            Patience::Long,
+            Share::Whole,
+        );
+        if let Err(error) = written {
+            tracing::error!(%error, "outcome could not be written; its intent stands alone");
+        }
+    }
+
+    /// Writes an event of this request without waiting. Returns whether there was room for it; a gap tells if not.
+    pub(super) fn write_stream(&self, kind: &Kind) -> bool {
+        self.decided
+            .as_ref()
+            .is_some_and(|decided| self.write_late(decided.body_log, kind, Share::Bulk))
+    }
+
+    fn write_late(&self, log: LogIndex, kind: &Kind, share: Share) -> bool {
+        match self.write(log, kind, Patience::Long, share) {
+            Ok(delivery) => !matches!(delivery, Delivery::Dropped),
+            Err(error) => {
+                tracing::error!(%error, kind = kind.name(), "event could not be written");
+                false
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        log: LogIndex,
+        kind: &Kind,
+        patience: Patience,
+        share: Share,
+    ) -> Result<Delivery, RecordError> {
+        let fields = encode_fields(kind).map_err(|_| RecordError::TooLong(FIELDS_BYTES_MAX + 1))?;
+        self.lanes.write(
+            &self.ticket.session,
+            &self.request,
+            log,
+            &fields,
+            patience,
+            share,
+        )
+    }
+
+    /// The form of a body in its event, and the pieces that go into chunks: all of it when it goes to another class.
+    fn record_body(
+        &self,
+        body: &MaskedBody,
+        apart: bool,
+        body_log: LogIndex,
+        log: LogIndex,
+    ) -> (Option<Body>, Vec<Piece>) {
+        let media_type = body.media_type.clone();
+        let Some(recorded) = &body.recorded else {
+            return (Some(Body::omitted(body.bytes, media_type)), Vec::new());
+        };
+        if body.bytes == 0 {
+            return (None, Vec::new());
+        }
+        let (mut form, pieces) = if apart {
+            let pieces = cut(recorded, CHUNK_BYTES_MAX);
+            let form = Body {
+                media_type,
+                encoding: BodyEncoding::Chunks,
+                content: None,
+                bytes: body.bytes,
+                sha256: Some(EventHash::of(recorded)),
+                truncated_at: (body.bytes > recorded.len() as u64).then_some(recorded.len() as u64),
+                chunks: u32::try_from(pieces.len()).expect("a body in memory has fewer chunks"),
+                chunk_class: None,
+            };
+            (form, pieces)
+        } else {
+            Body::record(recorded, body.bytes, media_type)
+        };
+        if body_log != log && !pieces.is_empty() {
+            form.chunk_class = Some(self.lanes.class_of(body_log).clone());
+        }
+        (Some(form), pieces)
+    }
+
+    fn chunks(
+        &self,
+        pieces: Vec<Piece>,
+        of: BodyOf,
+    ) -> impl Iterator<Item = Result<Kind, RecordError>> + use<> {
+        let audit_id = self.request.audit_id.clone();
+        pieces.into_iter().enumerate().map(move |(index, piece)| {
+            Ok(Kind::from(BodyChunk {
+                audit_id: audit_id.clone(),
+                of,
+                index: u32::try_from(index).map_err(|_| RecordError::TooLong(index))?,
+                offset: piece.offset,
+                encoding: piece.encoding,
+                content: piece.content,
+            }))
+        })
+    }
+
+    fn log(&self, class: &Class) -> Result<LogIndex, RecordError> {
+        self.lanes
+            .log_of(class)
+            .ok_or_else(|| RecordError::NoLog(class.clone()))
+    }
+}
