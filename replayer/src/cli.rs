@@ -1,0 +1,280 @@
+//! The command line: what a person can ask, and which evidence it is asked of.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::tz::TimeZone;
+
+use crate::evidence::folder::Folder;
+use crate::evidence::{Days, Evidence, ReadStats};
+use crate::exit::{ExitCode, Failure};
+use crate::filter::Filter;
+use crate::output::{self, ColorChoice, Format, Output, OutputEnvironment};
+use crate::sessions::View;
+use crate::when::{self, Clock};
+
+mod list;
+
+/// Rebuilds and proves any session from the evidence.
+///
+/// Exit codes: 0 done, proven; verify: 1 altered, 2 incomplete, 3 unknown key; 64 wrong command line, 65 damaged
+/// evidence or log, 66 nothing found, 74 cannot read or write.
+#[derive(Debug, Parser)]
+#[command(name = "hoop-replay", version)]
+pub struct Cli {
+    /// What to ask of which evidence.
+    #[command(flatten)]
+    pub place: Place,
+    /// How to print it.
+    #[command(flatten)]
+    pub look: Look,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the evidence is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Place {
+    /// Data directory of `hoop up`: evidence and log are found inside [default: $HOOP_DATA]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Evidence directory, the one that holds events/v1, or a data directory
+    #[arg(long, global = true, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Directory of the embedded log, whose tail is read too
+    #[arg(long, global = true, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+}
+
+/// How output looks.
+#[derive(Debug, Clone, Args)]
+pub struct Look {
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// Colour
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub color: ColorChoice,
+    /// Show times in UTC instead of local time
+    #[arg(long, global = true)]
+    pub utc: bool,
+    /// Say on standard error what was read, and how long it took
+    #[arg(long, global = true)]
+    pub stats: bool,
+}
+
+/// Which sessions and events.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FilterArgs {
+    /// Only this user
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Not before: RFC 3339, a date, `today`, or how long ago, such as `1h`
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not after; written like --since
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only this Kubernetes verb
+    #[arg(long)]
+    pub verb: Option<String>,
+    /// Only this resource, such as `secrets` or `pods/log`
+    #[arg(long)]
+    pub resource: Option<String>,
+    /// Only this namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Only what was decided so
+    #[arg(long, value_parser = ["allow", "deny", "hold"])]
+    pub decision: Option<String>,
+    /// Only what mentions this text, in any case
+    #[arg(long)]
+    pub text: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List sessions: who, when, what, and how it went
+    List(list::ListArgs),
+}
+
+/// What comes from outside besides the command line: the environment and the clock.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// `HOOP_DATA`.
+    pub data: Option<PathBuf>,
+    /// What output depends on.
+    pub output: OutputEnvironment,
+    /// The time now.
+    pub now: hoop_schema::Timestamp,
+}
+
+/// A command under way.
+pub(crate) struct Run {
+    pub(crate) evidence: Evidence,
+    pub(crate) clock: Clock,
+    pub(crate) output: Output,
+}
+
+/// Does what the command line says, and returns what the process exits with.
+pub async fn run(cli: Cli, surroundings: Surroundings) -> ExitCode {
+    let output = Output::new(cli.look.output, cli.look.color, &surroundings.output)
+        .with_stats(cli.look.stats);
+    match dispatch(cli, surroundings, output).await {
+        Ok(code) => code,
+        Err(failure) if is_closed_pipe(&failure) => ExitCode::Success,
+        Err(failure) => {
+            output::notice(&format!("{:#}", failure.error));
+            failure.code
+        }
+    }
+}
+
+async fn dispatch(
+    cli: Cli,
+    surroundings: Surroundings,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let zone = if cli.look.utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    };
+    let clock = Clock {
+        now: surroundings.now,
+        zone,
+    };
+    let evidence = find_evidence(&cli.place, surroundings.data.as_deref())?;
+    let mut run = Run {
+        evidence,
+        clock,
+        output,
+    };
+    let started = std::time::Instant::now();
+    let code = match cli.command {
+        Command::List(args) => list::run(&mut run, &args).await?,
+    };
+    run.output.flush()?;
+    if run.output.stats() {
+        let stats = &run.evidence.stats;
+        output::notice(&format!(
+            "read {} in {} of {} in {} ms",
+            when::bytes(stats.bytes()),
+            when::counted(stats.requests(), "range"),
+            when::counted(stats.objects(), "object"),
+            started.elapsed().as_millis()
+        ));
+    }
+    Ok(code)
+}
+
+fn is_closed_pipe(failure: &Failure) -> bool {
+    failure.error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let json = cause.downcast_ref::<serde_json::Error>();
+        io.map(std::io::Error::kind)
+            .or_else(|| json.and_then(serde_json::Error::io_error_kind))
+            == Some(std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Finds evidence and log. A directory that holds a folder `evidence` is a data directory, whose log is in `log`.
+fn find_evidence(place: &Place, default_data: Option<&Path>) -> Result<Evidence, Failure> {
+    let nothing_given = place.data.is_none() && place.evidence.is_none() && place.log.is_none();
+    let data = match (&place.data, default_data) {
+        (Some(data), _) => Some(data.clone()),
+        (None, Some(data)) if nothing_given => Some(data.to_owned()),
+        _ => None,
+    };
+    let (mut store, mut log) = (place.evidence.clone(), place.log.clone());
+    if let Some(evidence) = &place.evidence
+        && !evidence.join("events").is_dir()
+        && evidence.join("evidence").is_dir()
+    {
+        store = Some(evidence.join("evidence"));
+        log = log.or_else(|| existing(evidence.join("log")));
+    }
+    if let Some(data) = data {
+        store = store.or_else(|| existing(data.join("evidence")));
+        log = log.or_else(|| existing(data.join("log")));
+        if store.is_none() && log.is_none() {
+            return Err(Failure::not_found(format!(
+                "there is neither a folder evidence nor a folder log in {}: is it the --data of `hoop up`?",
+                data.display()
+            )));
+        }
+    }
+    if store.is_none() && log.is_none() {
+        return Err(Failure::usage(
+            "say where the evidence is: --data DIR for a data directory of `hoop up`, --evidence DIR for a directory that holds events/v1, or set HOOP_DATA",
+        ));
+    }
+    if let Some(folder) = store.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(Failure::not_found(format!(
+            "there is no directory {}",
+            folder.display()
+        )));
+    }
+    Ok(Evidence {
+        store: store.map(|root| Arc::new(Folder::new(root)) as _),
+        logs: match log {
+            Some(folder) => open_logs(&folder)?,
+            None => Vec::new(),
+        },
+        stats: Arc::new(ReadStats::default()),
+    })
+}
+
+fn existing(folder: PathBuf) -> Option<PathBuf> {
+    folder.is_dir().then_some(folder)
+}
+
+fn open_logs(_folder: &Path) -> Result<Vec<Arc<dyn hoop_sinks::log::EventReader>>, Failure> {
+    Ok(Vec::new())
+}
+
+impl Run {
+    /// What of the evidence a filter concerns.
+    pub(crate) async fn view(&self, filter: &Filter) -> Result<View, Failure> {
+        let days = Days::between(filter.since, filter.until);
+        let view = View::open(self.evidence.clone(), &days).await?;
+        for damage in view.tail_damage() {
+            output::notice(&damage);
+        }
+        if view.catalog.files.is_empty() && view.tails.is_empty() && days.is_all() {
+            let place = self.evidence.store.as_ref().map(|s| s.place());
+            return Err(crate::evidence::Error::NoEvidence {
+                place: place.unwrap_or_else(|| "the log".into()),
+                hint: "a directory of evidence holds events/v1; the first file comes after five minutes or when the gateway stops, and until then --log shows what there is".into(),
+            }
+            .into());
+        }
+        Ok(view)
+    }
+}
+
+impl FilterArgs {
+    /// The filter that these arguments say.
+    pub(crate) fn filter(&self, clock: &Clock) -> Result<Filter, Failure> {
+        let time = |text: &Option<String>| match text {
+            Some(text) => clock
+                .parse(text)
+                .map(Some)
+                .map_err(|e| Failure::usage(e.to_string())),
+            None => Ok(None),
+        };
+        Ok(Filter {
+            user: self.user.clone(),
+            since: time(&self.since)?,
+            until: time(&self.until)?,
+            verb: self.verb.clone(),
+            resource: self.resource.clone(),
+            namespace: self.namespace.clone(),
+            decision: self.decision.clone(),
+            text: self.text.clone(),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Which rows of which file a session has.
+//!
+//! A session file's index says it in a few kilobytes; a file whose index is missing or damaged is asked itself, by its
+//! column `session_id` alone. An index is never believed further than this: it can be made again at any time.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use futures_util::TryStreamExt;
+use hoop_schema::SessionId;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+
+use super::file::{SessionFile, open_parquet, stream};
+use super::object::ObjectReader;
+use super::{Error, Evidence, SessionRows, StoredFile};
+
+/// What of an index's end is fetched at once; the whole object when it is not longer.
+const INDEX_FOOTER_GUESS_BYTES: usize = 16 * 1024;
+
+/// The sessions of one file, and whether its index said so.
+#[derive(Debug, Clone)]
+pub struct FileSessions {
+    /// The rows of each session, in row order.
+    pub sessions: Vec<SessionRows>,
+    /// Whether they come from the index.
+    pub indexed: bool,
+}
+
+impl Evidence {
+    /// The sessions of `file` that `wanted` accepts.
+    ///
+    /// # Errors
+    /// When the store does not answer, or neither the index nor the file can be read.
+    pub async fn sessions_of(
+        &self,
+        file: &StoredFile,
+        wanted: impl Fn(&SessionId) -> bool,
+    ) -> Result<FileSessions, Error> {
+        if let Some(mut reader) = self.index_reader(file)
+            && let Ok(sessions) = from_index(&mut reader, &wanted).await
+        {
+            return Ok(FileSessions {
+                sessions,
+                indexed: true,
+            });
+        }
+        let opened = SessionFile::open(self, file).await?;
+        let sessions = from_file(&opened, &wanted).await?;
+        Ok(FileSessions {
+            sessions,
+            indexed: false,
+        })
+    }
+
+    /// The index of `file` as an object, if there is one.
+    pub(crate) fn index_reader(&self, file: &StoredFile) -> Option<ObjectReader> {
+        let (store, bytes) = (self.store.as_ref()?, file.index_bytes?);
+        Some(ObjectReader::open(
+            Arc::clone(store),
+            file.name.index_key(),
+            bytes,
+            INDEX_FOOTER_GUESS_BYTES,
+            Arc::clone(&self.stats),
+        ))
+    }
+}
+
+async fn from_index(
+    reader: &mut ObjectReader,
+    wanted: &impl Fn(&SessionId) -> bool,
+) -> ParquetResult<Vec<SessionRows>> {
+    let odd = || ParquetError::General("not an index of sessions".into());
+    let metadata = open_parquet(reader).await?;
+    let names = ["session_id", "first_row", "row_count"];
+    let mut batches = stream(reader, &metadata, &names, 0..u64::MAX).await?;
+    let mut sessions = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        let column = |name| batch.column_by_name(name).ok_or_else(odd);
+        let ids = column("session_id")?
+            .as_string_opt::<i32>()
+            .ok_or_else(odd)?;
+        let number = |name| {
+            let numbers = column(name)?.as_primitive_opt::<Int64Type>();
+            numbers.cloned().ok_or_else(odd)
+        };
+        let (first_rows, row_counts) = (number("first_row")?, number("row_count")?);
+        for i in 0..batch.num_rows() {
+            let session_id = ids.value(i).parse().map_err(|_| odd())?;
+            if wanted(&session_id) {
+                sessions.push(SessionRows {
+                    session_id,
+                    first_row: u64::try_from(first_rows.value(i)).map_err(|_| odd())?,
+                    row_count: u64::try_from(row_counts.value(i)).map_err(|_| odd())?,
+                });
+            }
+        }
+    }
+    Ok(sessions)
+}
+
+/// Finds the sessions of a file without its index: rows are clustered by session.
+async fn from_file(
+    file: &SessionFile,
+    wanted: &impl Fn(&SessionId) -> bool,
+) -> Result<Vec<SessionRows>, Error> {
+    let damaged = |what: String| Error::damaged(&file.stored.name, what);
+    let mut batches = file.stream(&["session_id"], 0..u64::MAX).await?;
+    let mut sessions: Vec<SessionRows> = Vec::new();
+    let mut last: Option<SessionId> = None;
+    let mut row = 0;
+    while let Some(batch) = batches
+        .try_next()
+        .await
+        .map_err(|e| damaged(e.to_string()))?
+    {
+        let ids = batch
+            .column_by_name("session_id")
+            .and_then(|c| c.as_string_opt::<i32>())
+            .ok_or_else(|| damaged("it has no column session_id of text".into()))?;
+        for id in ids.iter() {
+            let id: SessionId = id
+                .and_then(|id| id.parse().ok())
+                .ok_or_else(|| damaged(format!("row {row} has no session_id")))?;
+            if last == Some(id) && wanted(&id) {
+                let session = sessions.last_mut().expect("pushed with its first row");
+                session.row_count += 1;
+            } else if wanted(&id) {
+                sessions.push(SessionRows {
+                    session_id: id,
+                    first_row: row,
+                    row_count: 1,
+                });
+            }
+            last = Some(id);
+            row += 1;
+        }
+    }
+    Ok(sessions)
+}

@@ -1,0 +1,160 @@
+//! The live tail: what the log holds after the newest session file of each shard.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use hoop_schema::evidence::Footer;
+use hoop_schema::row::Row;
+use hoop_schema::{EventId, Shard};
+use hoop_sinks::log::{EventReader, LogRecord, Position, ReadError};
+
+use super::file::SessionFile;
+use super::{Catalog, Entry, Error, Evidence};
+
+/// Read from the log at once.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How often files are looked for again because the log dropped what they were about to cover meanwhile.
+const LISTINGS_MAX: usize = 3;
+
+/// The records of one shard after its newest file.
+#[derive(Debug, Default)]
+pub struct ShardTail {
+    /// The events, in log order, each once.
+    pub entries: Vec<Entry>,
+    /// Records that are not events; the recorder will keep their bytes.
+    pub unparsed: u64,
+    /// Copies of events that were already there, left out.
+    pub copies: u64,
+    /// Damage that ended the reading, if any.
+    pub damage: Option<ReadError>,
+}
+
+impl Evidence {
+    /// Everything that the logs hold after the newest files of `catalog`, and the catalog it goes with: when a log
+    /// dropped records that a file has taken over meanwhile, files are listed again.
+    ///
+    /// # Errors
+    /// When a log does not answer. Damage is not an error here; it is in the tail, after what could be read.
+    pub async fn tail(
+        &self,
+        catalog: &mut Catalog,
+        days: &super::Days,
+    ) -> Result<Vec<ShardTail>, Error> {
+        let mut listings = 0;
+        'again: loop {
+            let mut tails = Vec::new();
+            for log in &self.logs {
+                for shard in (0..log.shards()).map(Shard) {
+                    match self.shard_tail(log.as_ref(), shard, catalog).await {
+                        Ok(tail) => tails.push(tail),
+                        Err(Error::Log {
+                            source: ReadError::Expired { .. },
+                            ..
+                        }) if listings < LISTINGS_MAX => {
+                            listings += 1;
+                            *catalog = self.catalog(days).await?;
+                            continue 'again;
+                        }
+                        Err(e) => return Err(e),
+                    }
+                }
+            }
+            return Ok(tails);
+        }
+    }
+
+    async fn shard_tail(
+        &self,
+        log: &dyn EventReader,
+        shard: Shard,
+        catalog: &Catalog,
+    ) -> Result<ShardTail, Error> {
+        let failed = |source| Error::Log {
+            class: log.class().clone(),
+            shard,
+            source,
+        };
+        let bounds = log.bounds(shard).await.map_err(failed)?;
+        let series = (log.class().clone(), shard, log.source());
+        let newest = match catalog.newest().get(&series) {
+            Some(stored) => Some(SessionFile::open(self, stored).await?.footer),
+            None => None,
+        };
+        let mut at = newest
+            .as_ref()
+            .map_or(bounds.first, |footer| Position(footer.pos_to));
+        let mut seen = Seen::new(newest.as_ref());
+        let mut tail = ShardTail::default();
+        while at < bounds.next {
+            let records = match log.read(shard, at, READ_BYTES_MAX, Duration::ZERO).await {
+                Ok(records) => records,
+                Err(e @ ReadError::Damaged { .. }) => {
+                    tail.damage = Some(e);
+                    break;
+                }
+                Err(e) => return Err(failed(e)),
+            };
+            let Some(last) = records.last() else { break };
+            at = Position(last.position.0 + 1);
+            for record in records {
+                seen.take(record, log, shard, &mut tail);
+            }
+        }
+        Ok(tail)
+    }
+}
+
+/// What of a tail is known already: a producer that had no answer sends an event again.
+struct Seen {
+    /// Highest sequence in the files, and the holes below it, per producer and epoch.
+    in_files: BTreeMap<(String, u64), (u64, Vec<(u64, u64)>)>,
+    in_tail: HashSet<EventId>,
+}
+
+impl Seen {
+    fn new(footer: Option<&Footer>) -> Self {
+        let producers = footer.map_or(&[][..], |f| &f.producers);
+        let state = |p: &hoop_schema::evidence::ProducerState| {
+            let holes = p.holes.iter().map(|h| (h.first_seq, h.last_seq)).collect();
+            let producer = (p.producer_id.as_str().to_owned(), p.producer_epoch);
+            (producer, (p.last_seq, holes))
+        };
+        Self {
+            in_files: producers.iter().map(state).collect(),
+            in_tail: HashSet::new(),
+        }
+    }
+
+    fn take(
+        &mut self,
+        record: LogRecord,
+        log: &dyn EventReader,
+        shard: Shard,
+        tail: &mut ShardTail,
+    ) {
+        let Ok(row) = Row::read(&record.bytes) else {
+            tail.unparsed += 1;
+            return;
+        };
+        let producer = (row.producer_id.to_string(), row.producer_epoch);
+        let in_file = self.in_files.get(&producer).is_some_and(|(last, holes)| {
+            let seq = row.producer_seq;
+            seq <= *last
+                && !holes
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).contains(&seq))
+        });
+        if in_file || !self.in_tail.insert(row.event_id) {
+            tail.copies += 1;
+            return;
+        }
+        tail.entries.push(Entry {
+            bytes: record.bytes,
+            class: log.class().clone(),
+            shard,
+            position: Some(record.position.0),
+            log_ts: record.log_ts,
+        });
+    }
+}
