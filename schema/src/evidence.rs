@@ -15,6 +15,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Class, EventHash, ProducerId, Shard, SourceId};
+use crate::row::{Column, ColumnType, column};
 use crate::time::Timestamp;
 
 /// Key of the footer among the Parquet file's key-value metadata.
@@ -25,6 +26,82 @@ pub const EVENTS_PREFIX: &str = "events/v1/";
 
 /// Prefix of the index of sessions.
 pub const SESSIONS_PREFIX: &str = "sessions/v1/";
+
+/// The most distinct values that a list of the index of sessions has; a session that has more says so by this length.
+pub const INDEX_LIST_MAX: usize = 64;
+
+/// Every column of a file's index of sessions, in file order: one row per session that the file holds rows of, in the
+/// order of those rows. What it says is of this file alone; a session that spans files has a row in each. Columns
+/// are only ever added, after all of those that exist.
+pub const SESSION_COLUMNS: &[Column] = {
+    use ColumnType::{Int64, Text, TextList, Timestamp as Time};
+    &[
+        column("session_id", Text(true), false, "The session"),
+        column(
+            "username",
+            Text(true),
+            true,
+            "Whose session it is: the first user named",
+        ),
+        column("groups", TextList, true, "Groups of that user"),
+        column("source_ip", Text(true), true, "Address of the client"),
+        column("auth_method", Text(true), true, "How the caller proved it"),
+        column(
+            "basis",
+            Text(true),
+            true,
+            "What holds the session together; null where its start is in another file",
+        ),
+        column("command", Text(true), true, "Kubectl-Command, a claim"),
+        column("first_ts", Time, false, "Earliest ts of its rows"),
+        column("last_ts", Time, false, "Latest ts of its rows"),
+        column("events", Int64, false, "Number of its rows"),
+        column("requests", Int64, false, "Number of intents"),
+        column("denied", Int64, false, "Number of intents that were denied"),
+        column(
+            "masked",
+            Int64,
+            false,
+            "Number of values masked, of all rows",
+        ),
+        column(
+            "verbs",
+            TextList,
+            false,
+            "Distinct verbs, sorted, at most 64",
+        ),
+        column(
+            "resources",
+            TextList,
+            false,
+            "Distinct resources, with the subresource after a slash, sorted, at most 64",
+        ),
+        column(
+            "namespaces",
+            TextList,
+            false,
+            "Distinct namespaces, sorted, at most 64",
+        ),
+        column(
+            "gaps",
+            Int64,
+            false,
+            "Number of gap events in this file that are rows of this session or name it",
+        ),
+        column(
+            "ended",
+            Int64,
+            false,
+            "Number of session.end events: one per strand that ended here",
+        ),
+        column(
+            "first_row",
+            Int64,
+            false,
+            "Number of its first row in the file, from 0; its rows are neighbours",
+        ),
+    ]
+};
 
 /// The name of a session file, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -42,7 +42,7 @@ pub struct Column {
     pub doc: &'static str,
 }
 
-const fn column(
+pub(crate) const fn column(
     name: &'static str,
     column_type: ColumnType,
     nullable: bool,
