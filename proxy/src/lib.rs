@@ -4,3 +4,4 @@ pub mod mask;
 pub mod policy;
 pub mod record;
 pub mod request_info;
+pub mod sample_cluster;
