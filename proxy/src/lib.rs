@@ -1,7 +1,34 @@
-//! The gateway in front of the Kubernetes API.
+//! The gateway in front of the Kubernetes API: it knows who asks, applies policy, masks secrets, and records every
+//! request before it has an effect.
+//!
+//! Begin reading at `gateway`: it is the course of one request, with a pointer to the module of each step. [`build`]
+//! puts a gateway together from a [`Config`], [`Gateway::run`] serves until it is told to stop.
 
+mod admin;
+mod answer;
+mod authenticate;
+mod config;
+mod gateway;
+mod listener;
 pub mod mask;
+mod metrics;
 pub mod policy;
+mod policy_in_force;
 pub mod record;
+mod request_body;
 pub mod request_info;
 pub mod sample_cluster;
+mod server;
+mod status;
+mod tunnel;
+mod upstream;
+
+pub use admin::{Admin, Readiness};
+pub use authenticate::{StaticTokens, TokenFileError};
+pub use config::{
+    Config, Limits, PemError, PolicySource, ServerIdentity, UpstreamSource, certificates_from_pem,
+};
+pub use listener::ListenError;
+pub use policy_in_force::PolicyError;
+pub use server::{BuildError, Gateway, PolicyReloader, build};
+pub use upstream::UpstreamConfigError;

@@ -1,0 +1,352 @@
+//! Step 7: from the API server's answer, or the gateway's own, to what the client gets and the record keeps.
+//!
+//! What becomes of an answer depends on what it is:
+//!
+//! | answer | client | record |
+//! |---|---|---|
+//! | of a resource, JSON | masked as the rule says | masked, never weaker |
+//! | of a resource, not JSON | an error | the error |
+//! | a log | as it came | as it came |
+//! | of a proxied pod, service or node | as it came | its length only: nothing there has a kind to be masked by |
+//! | of a bare path | as it came | as it came |
+//!
+//! Watches and followed logs are recorded while they run, anything else with its outcome.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hoop_schema::kinds::request::{
+    AnsweredBy, Decision, Effect, Ended, Level, Masked, RequestAttributes,
+};
+use hoop_schema::kinds::stream::Channel;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::gateway::Handler;
+use crate::mask::{MaskHint, MaskMode, Masker};
+use crate::metrics::{InFlight, VerbClass};
+use crate::policy::Verdict;
+use crate::record::{AnswerHead, End, Exchange};
+use crate::request_info::RequestInfo;
+use crate::status::{self, Refusal};
+use crate::upstream::{self, SendError, UpstreamBody};
+
+mod body;
+
+pub(crate) use body::ClientBody;
+use body::{Recorder, View};
+
+/// An answer of known length up to this is read whole before it goes on, so that it keeps a known length after
+/// masking, and a failure of the API server becomes an error the client can read. Four TLS records.
+const WHOLE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A request that is about to be answered.
+#[derive(Debug)]
+pub(crate) struct Answering<'a> {
+    pub(crate) handler: &'a Handler,
+    pub(crate) exchange: Exchange,
+    pub(crate) in_flight: InFlight,
+    pub(crate) attributes: Arc<RequestAttributes>,
+    pub(crate) verdict: Verdict,
+    pub(crate) verb_class: VerbClass,
+}
+
+/// Whether answers to this are searched for secrets, so have to be JSON.
+pub(crate) fn is_inspected(info: &RequestInfo, verdict: &Verdict) -> bool {
+    let seen = verdict.mask != MaskMode::None || verdict.level == Level::RequestResponse;
+    seen && info.is_resource && !info.is_proxy_subresource() && !is_log(info)
+}
+
+fn is_log(info: &RequestInfo) -> bool {
+    info.resource() == "pods" && info.subresource() == "log"
+}
+
+impl Answering<'_> {
+    /// Answers with the gateway's own error. `discovery` requests get plain text, which is what kubectl shows.
+    pub(crate) fn refuse(self, refusal: &Refusal, discovery: bool) -> Response<ClientBody> {
+        let object = self.attributes.object_ref.clone();
+        let (media_type, body) = if discovery {
+            (
+                "text/plain; charset=utf-8",
+                Bytes::from(format!("{}\n", refusal.message)),
+            )
+        } else {
+            ("application/json", refusal.body(object.as_ref()))
+        };
+        // When the intent itself could not be written, this is not what it would have said.
+        let end = End {
+            decision: Some(self.verdict.decision.clone()),
+            ..End::complete(Masked::default())
+        };
+        self.own(refusal.code, refusal.reason, media_type, body, end)
+    }
+
+    /// Records an error that HTTP itself has sent.
+    pub(crate) fn answered_below(self, refusal: &Refusal) {
+        self.count();
+        self.exchange
+            .answer(AnswerHead {
+                status: refusal.code.as_u16(),
+                reason: None,
+                answered_by: AnsweredBy::Gateway,
+                media_type: None,
+            })
+            .finish(End::complete(Masked::default()));
+    }
+
+    /// Answers that there is no answer.
+    pub(crate) fn unreachable(self, error: &SendError) -> Response<ClientBody> {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the API server gave no answer"
+        );
+        self.handler.metrics.upstream_failed(error.operation());
+        let (code, reason, message, ended) = match error {
+            SendError::Timeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "Timeout",
+                "the API server did not answer in time; whether the request had an effect is not known",
+                Ended::UpstreamClosed,
+            ),
+            SendError::Broken(_) => (
+                StatusCode::BAD_GATEWAY,
+                "BadGateway",
+                "the API server broke off before it answered; whether the request had an effect is not known",
+                Ended::UpstreamClosed,
+            ),
+            SendError::Credential(_) | SendError::Refused => (
+                StatusCode::BAD_GATEWAY,
+                "BadGateway",
+                "the gateway could not log in to the API server; this is not about your own credential",
+                Ended::UpstreamUnreachable,
+            ),
+            SendError::Connect(_) | SendError::Exhausted => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "the gateway cannot reach the API server at the moment; nothing was done",
+                Ended::UpstreamUnreachable,
+            ),
+        };
+        let end = End {
+            ended,
+            masked: Masked::default(),
+            decision: None,
+        };
+        self.own_status(code, reason, message, end)
+    }
+
+    /// Passes the API server's answer on.
+    pub(crate) async fn relay(
+        self,
+        info: &RequestInfo,
+        audit_id: &HeaderValue,
+        response: Response<UpstreamBody>,
+    ) -> Response<ClientBody> {
+        let (mut head, body) = response.into_parts();
+        let empty = body.size_hint().exact() == Some(0);
+        let inspected = is_inspected(info, &self.verdict) && !empty;
+        let readable = is_json(&head.headers) && !upstream::is_encoded(&head.headers);
+        if inspected && !readable && self.verdict.mask != MaskMode::None {
+            return self.withhold(head.status);
+        }
+        let masker = |mode| {
+            let key = Arc::clone(&self.handler.mask_key);
+            Masker::new(MaskHint::of(info), mode, key)
+        };
+        let view = if !inspected && !info.is_proxy_subresource() {
+            View::AsItCame
+        } else if !inspected || !readable {
+            View::Unrecorded
+        } else if self.verdict.mask == MaskMode::None {
+            View::RecordMasked(masker(MaskMode::None.for_record()))
+        } else {
+            View::Masked(masker(self.verdict.mask))
+        };
+        let rewritten = matches!(view, View::Masked(_));
+        let length = body.size_hint().exact();
+        upstream::for_client(
+            &mut head.headers,
+            self.handler.upstream.host(),
+            audit_id,
+            rewritten,
+        );
+        if rewritten {
+            // It names the body as it came.
+            head.headers.remove(ETAG);
+        }
+        self.count();
+        let channel = stream_channel(info, head.status);
+        let record = AnswerHead {
+            status: head.status.as_u16(),
+            reason: None,
+            answered_by: AnsweredBy::Upstream,
+            media_type: content_type(&head.headers),
+        };
+        if channel.is_none() && length.is_some_and(|length| length <= WHOLE_BYTES_MAX) {
+            return self.relay_whole(head, record, body, view).await;
+        }
+        let strict = self.verdict.durability != hoop_schema::kinds::request::Durability::BestEffort;
+        let decision = self.verdict.decision;
+        let recorder = match channel {
+            Some(channel) => Recorder::Stream(self.exchange.stream(record, channel)),
+            None => Recorder::Answer(self.exchange.answer(record)),
+        };
+        let metrics = self.handler.metrics.clone();
+        let body = ClientBody::streamed(
+            body,
+            view,
+            recorder,
+            decision,
+            strict,
+            self.in_flight,
+            metrics,
+        );
+        Response::from_parts(head, body)
+    }
+
+    /// Reads a small answer before it goes on.
+    async fn relay_whole(
+        self,
+        mut head: http::response::Parts,
+        record: AnswerHead,
+        body: UpstreamBody,
+        mut view: View,
+    ) -> Response<ClientBody> {
+        let bytes = match body.collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) => {
+                tracing::warn!(%error, "the API server broke off in the middle of an answer");
+                self.handler.metrics.upstream_failed("body");
+                let end = End {
+                    ended: Ended::UpstreamClosed,
+                    masked: Masked::default(),
+                    decision: None,
+                };
+                let message = "the API server broke off in the middle of its answer";
+                return self.own_status(StatusCode::BAD_GATEWAY, "BadGateway", message, end);
+            }
+        };
+        let Ok(seen) = view.whole(bytes) else {
+            return self.withhold(StatusCode::OK);
+        };
+        if matches!(view, View::Masked(_)) && !seen.client.is_empty() {
+            head.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(seen.client.len()));
+        }
+        let mut recorder = self.exchange.answer(record);
+        seen.record(&mut recorder, seen.client.len() as u64);
+        let end = End::complete(view.masked());
+        let body = ClientBody::whole(seen.client, recorder, end, self.in_flight);
+        Response::from_parts(head, body)
+    }
+
+    /// Answers instead of the API server, whose answer cannot be searched for secrets. An error stays an error.
+    fn withhold(self, code: StatusCode) -> Response<ClientBody> {
+        if code.is_client_error() || code.is_server_error() {
+            let message = format!(
+                "the API server answered {code} without saying more in a form that could be inspected"
+            );
+            return self.own_status(code, "", &message, End::complete(Masked::default()));
+        }
+        self.handler.metrics.upstream_failed("uninspectable");
+        let refusal = Refusal::uninspectable();
+        let decision = Decision {
+            effect: Effect::Deny,
+            cause: refusal.cause,
+            message: refusal.message.clone(),
+            ..self.verdict.decision.clone()
+        };
+        let end = End {
+            ended: Ended::GatewayClosed,
+            masked: Masked::default(),
+            decision: Some(decision),
+        };
+        self.own_status(refusal.code, refusal.reason, &refusal.message, end)
+    }
+
+    fn own_status(
+        self,
+        code: StatusCode,
+        reason: &'static str,
+        message: &str,
+        end: End,
+    ) -> Response<ClientBody> {
+        let object = self.attributes.object_ref.clone();
+        let body = status::status_body(code, reason, message, object.as_ref());
+        self.own(code, reason, "application/json", body, end)
+    }
+
+    fn own(
+        self,
+        code: StatusCode,
+        reason: &'static str,
+        media_type: &'static str,
+        body: Bytes,
+        end: End,
+    ) -> Response<ClientBody> {
+        self.count();
+        let mut recorder = self.exchange.answer(AnswerHead {
+            status: code.as_u16(),
+            reason: (!reason.is_empty()).then(|| reason.to_owned()),
+            answered_by: AnsweredBy::Gateway,
+            media_type: Some(media_type.to_owned()),
+        });
+        recorder.push(&body);
+        let mut headers = status::headers(media_type);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if let Ok(audit_id) = HeaderValue::from_str(&self.attributes.audit_id) {
+            headers.insert("audit-id", audit_id);
+        }
+        // HTTP takes no body for HEAD, and would drop it as if the client were gone.
+        let body = if self.attributes.http_method == "HEAD" {
+            recorder.sent(0);
+            Bytes::new()
+        } else {
+            body
+        };
+        let mut response = Response::new(ClientBody::whole(body, recorder, end, self.in_flight));
+        *response.status_mut() = code;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn count(&self) {
+        let decision = &self.verdict.decision;
+        let seconds = self.in_flight.seconds();
+        self.handler
+            .metrics
+            .answered(decision.effect, decision.cause, self.verb_class, seconds);
+    }
+}
+
+fn stream_channel(info: &RequestInfo, status: StatusCode) -> Option<Channel> {
+    if status != StatusCode::OK {
+        None
+    } else if info.is_watch() {
+        Some(Channel::Watch)
+    } else if info.is_log_follow() {
+        Some(Channel::Log)
+    } else {
+        None
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value
+            .as_bytes()
+            .split(|b| *b == b';')
+            .next()
+            .unwrap_or_default();
+        media_type
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/json")
+    })
+}

@@ -1,0 +1,403 @@
+//! What happens to a request, step by step. Read [`Handler::serve`] from top to bottom:
+//!
+//! ```text
+//! 1 connection    listener          TLS, HTTP/1.1 or HTTP/2, perhaps a client certificate
+//! 2 who asks      authenticate      certificate or token -> Identity
+//! 3 for what      request_info      method and target, read as the API server reads them
+//! 4 may they      policy            allow, deny or hold; how to mask and to record
+//! 5 record it     record            the intent is durable before anything leaves
+//! 6 forward       upstream          the gateway's own credential, acting as the person
+//! 7 answer        answer, mask      masked while it streams; what the client saw is recorded
+//! 8 tunnel        tunnel            exec and other upgrades: refused for now
+//! ```
+//!
+//! # Promises
+//! - Nothing reaches the API server that is not recorded before; what cannot be recorded is refused.
+//! - Every request leaves an intent and an outcome, whatever it was and however it ended.
+//! - A client never sees a secret value that its rule masks, and the record never holds one at all.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hoop_schema::Class;
+use hoop_schema::kinds::request::{Cause, Decision, Durability, Effect, Level};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::answer::{self, Answering, ClientBody};
+use crate::authenticate::{self, Identity, Presented, StaticTokens, Unauthenticated};
+use crate::config::Limits;
+use crate::mask::{MaskKey, MaskMode};
+use crate::metrics::{InFlight, Metrics, VerbClass};
+use crate::policy::Verdict;
+use crate::policy_in_force::PolicyInForce;
+use crate::record::{Clock, Connection, Journal, NewIntent, Placement, RecordError};
+use crate::request_body::{self, RequestBody};
+use crate::request_info::{self, Malformed, RequestInfo};
+use crate::status::{self, Refusal};
+use crate::tunnel;
+use crate::upstream::{self, Forwarded, Upstream};
+
+mod attributes;
+
+/// Answers requests. One per gateway.
+pub(crate) struct Handler {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) policy: PolicyInForce,
+    pub(crate) tokens: StaticTokens,
+    pub(crate) upstream: Upstream,
+    pub(crate) mask_key: Arc<MaskKey>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    connection: Connection,
+    presented: Presented,
+}
+
+/// The head of a request, understood as far as it can be.
+#[derive(Debug)]
+struct Call {
+    identity: Result<Identity, Unauthenticated>,
+    info: Result<RequestInfo, Malformed>,
+}
+
+/// What was decided about a call: how it is recorded, and the error it is answered with unless it goes upstream.
+#[derive(Debug)]
+struct Ruling {
+    verdict: Verdict,
+    refusal: Option<Refusal>,
+}
+
+impl std::fmt::Debug for Handler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handler")
+    }
+}
+
+impl Handler {
+    /// Answers one request of a connection (step 1, see [`crate::listener`]).
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Response<ClientBody> {
+        let in_flight = InFlight::new(&self.metrics);
+        let (head, body) = request.into_parts();
+        let received = (self.clock)();
+
+        // Steps 2 and 3: who asks, and for what?
+        let call = Call {
+            identity: authenticate::authenticate(
+                &peer.presented,
+                &head.headers,
+                &self.tokens,
+                received,
+            ),
+            info: request_info::parse(head.method.as_str(), target(&head)),
+        };
+        let attributes = Arc::new(attributes::of(&head, &peer, &call, received));
+        let session = head
+            .headers
+            .get("kubectl-session")
+            .and_then(|value| value.to_str().ok());
+        let mut exchange = self
+            .journal
+            .open(&peer.connection, Arc::clone(&attributes), session);
+
+        // Steps 4 and 8: may they? The body of what is allowed so far is read and looked at.
+        let mut ruling = self.rule(&call, &head);
+        let body = match &ruling.refusal {
+            None => self.read_body(&call, &ruling.verdict, &head, body).await,
+            Some(_) => Ok(RequestBody::default()),
+        };
+        let mut body = body.unwrap_or_else(|refusal| {
+            ruling.refuse(refusal);
+            RequestBody::default()
+        });
+
+        // Step 5: from here on there is a record, or there is no effect.
+        if let Err(error) = exchange.intent(ruling.intent(&head, &mut body)).await {
+            ruling.refuse(not_recorded(&error));
+        }
+        let answering = Answering {
+            handler: &self,
+            exchange,
+            in_flight,
+            attributes,
+            verdict: ruling.verdict,
+            verb_class: call.verb_class(),
+        };
+        let (identity, info) = match (&call.identity, &call.info, ruling.refusal) {
+            (Ok(identity), Ok(info), None) => (identity, info),
+            (_, info, Some(refusal)) => {
+                let discovery = info.as_ref().is_ok_and(RequestInfo::is_discovery);
+                return answering.refuse(&refusal, discovery);
+            }
+            _ => unreachable!("who is not known and what is not understood was refused in step 4"),
+        };
+
+        // Step 6: forward, acting as the person.
+        let mut answering = answering;
+        answering.exchange.sent_upstream(body.bytes.len() as u64);
+        let audit_id = HeaderValue::from_str(&answering.attributes.audit_id)
+            .expect("an audit id is hexadecimal digits and hyphens");
+        let forwarded = Forwarded {
+            identity,
+            source_ip: peer.connection.source_ip(),
+            audit_id: &audit_id,
+            inspected: answer::is_inspected(info, &answering.verdict),
+        };
+        let request = forward(&head, body.bytes, &forwarded);
+        let response = match self
+            .upstream
+            .send(request, info.is_proxy_subresource())
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => return answering.unreachable(&error),
+        };
+
+        // Step 7: mask the answer while it streams, and record what the client saw.
+        answering.relay(info, &audit_id, response).await
+    }
+
+    /// The other end of a new connection.
+    pub(crate) fn peer(&self, source_ip: IpAddr, presented: Presented) -> Peer {
+        Peer {
+            connection: self.journal.connection(source_ip),
+            presented,
+        }
+    }
+
+    /// Records a request whose head could not be read; HTTP has answered it with 400 or 431 already.
+    pub(crate) async fn unreadable(&self, peer: &Peer, too_large: bool) {
+        let received = (self.clock)();
+        let refusal = if too_large {
+            Refusal::headers_too_large(self.limits.header_bytes_max, self.limits.headers_max)
+        } else {
+            Refusal::broken("its head is not HTTP")
+        };
+        let attributes = Arc::new(attributes::of_unreadable(peer, received));
+        let mut exchange = self
+            .journal
+            .open(&peer.connection, Arc::clone(&attributes), None);
+        let ruling = Ruling::refused(refusal, self.policy.current().revision());
+        let empty = Request::new(()).into_parts().0;
+        if let Err(error) = exchange
+            .intent(ruling.intent(&empty, &mut RequestBody::default()))
+            .await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a request could not be recorded"
+            );
+        }
+        let answering = Answering {
+            handler: self,
+            exchange,
+            in_flight: InFlight::new(&self.metrics),
+            attributes,
+            verdict: ruling.verdict,
+            verb_class: VerbClass::Other,
+        };
+        if let Some(refusal) = ruling.refusal {
+            answering.answered_below(&refusal);
+        }
+    }
+
+    /// Step 4, for all that can be said without the body.
+    fn rule(&self, call: &Call, head: &Parts) -> Ruling {
+        let policy = self.policy.current();
+        let refused = |refusal| Ruling::refused(refusal, policy.revision());
+        if self.headers_are_too_large(head) {
+            return refused(Refusal::headers_too_large(
+                self.limits.header_bytes_max,
+                self.limits.headers_max,
+            ));
+        }
+        let identity = match &call.identity {
+            Ok(identity) => identity,
+            Err(Unauthenticated(why)) => return refused(Refusal::unauthenticated(why)),
+        };
+        let info = match &call.info {
+            Ok(info) => info,
+            Err(malformed) => return refused(Refusal::malformed(*malformed)),
+        };
+        if upstream::asks_to_impersonate(&head.headers) {
+            return refused(Refusal::impersonation());
+        }
+        let verdict = policy.decide(&identity.user, info);
+        let refusal = match verdict.decision.effect {
+            // Step 8 will take over from here.
+            Effect::Allow => {
+                tunnel::requested(&head.method, &head.headers, info).map(Refusal::upgrade)
+            }
+            Effect::Deny => Some(denied(identity, info, &verdict.decision)),
+            Effect::Hold => Some(Refusal::approval_required(verdict.decision.cause)),
+        };
+        let mut ruling = Ruling {
+            verdict,
+            refusal: None,
+        };
+        if let Some(refusal) = refusal {
+            ruling.refuse(refusal);
+        }
+        ruling
+    }
+
+    /// The rest of step 4: the body has a size, arrives in time, and holds nothing that was masked.
+    async fn read_body(
+        &self,
+        call: &Call,
+        verdict: &Verdict,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<RequestBody, Refusal> {
+        let bytes = request_body::read(body, &self.limits).await?;
+        if let Some(field) = request_body::masked_field(&bytes) {
+            return Err(Refusal::masked_write(&field));
+        }
+        match &call.info {
+            Ok(info) => Ok(request_body::for_record(
+                bytes,
+                &head.headers,
+                info,
+                verdict,
+                &self.mask_key,
+            )),
+            Err(_) => Ok(RequestBody::default()),
+        }
+    }
+
+    fn headers_are_too_large(&self, head: &Parts) -> bool {
+        let bytes: usize = head
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        bytes > self.limits.header_bytes_max || head.headers.len() > self.limits.headers_max
+    }
+}
+
+impl Call {
+    fn verb_class(&self) -> VerbClass {
+        self.info.as_ref().map_or(VerbClass::Other, |info| {
+            VerbClass::of(&info.verb, info.subresource(), info.is_resource)
+        })
+    }
+}
+
+impl Ruling {
+    /// Of a call that never got as far as the policy.
+    fn refused(refusal: Refusal, policy_revision: &str) -> Self {
+        let mut ruling = Self {
+            verdict: Verdict {
+                decision: Decision {
+                    effect: Effect::Deny,
+                    cause: refusal.cause,
+                    profile: None,
+                    rule: None,
+                    message: String::new(),
+                    policy_revision: policy_revision.to_owned(),
+                },
+                mask: MaskMode::default(),
+                level: Level::RequestResponse,
+                durability: Durability::default(),
+                class: Class::standard(),
+                body_class: None,
+            },
+            refusal: None,
+        };
+        ruling.refuse(refusal);
+        ruling
+    }
+
+    /// The call is answered with this error. A rule's own decision keeps its effect and cause.
+    fn refuse(&mut self, refusal: Refusal) {
+        let decision = &mut self.verdict.decision;
+        if decision.effect == Effect::Allow {
+            decision.effect = Effect::Deny;
+            decision.cause = refusal.cause;
+        }
+        if decision.message.is_empty() {
+            decision.message.clone_from(&refusal.message);
+        }
+        self.refusal = Some(refusal);
+    }
+
+    fn intent(&self, head: &Parts, body: &mut RequestBody) -> NewIntent {
+        let verdict = &self.verdict;
+        NewIntent {
+            decision: verdict.decision.clone(),
+            level: verdict.level,
+            durability: verdict.durability,
+            placement: Placement {
+                class: verdict.class.clone(),
+                body_class: verdict
+                    .body_class
+                    .clone()
+                    .unwrap_or_else(|| verdict.class.clone()),
+            },
+            body: body.recorded.take(),
+            masked: std::mem::take(&mut body.masked),
+            claims: upstream::claims(&head.headers),
+        }
+    }
+}
+
+/// Path and query as sent; the empty string for targets that have none.
+fn target(head: &Parts) -> &str {
+    // The absolute form names a host, which the API server ignores.
+    head.uri
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str)
+}
+
+fn denied(identity: &Identity, info: &RequestInfo, decision: &Decision) -> Refusal {
+    let why = match (&decision.rule, decision.message.as_str()) {
+        (_, message) if !message.is_empty() => message.to_owned(),
+        (Some(rule), _) => format!("denied by rule \"{rule}\" of the gateway's policy"),
+        (None, _) if decision.cause == Cause::NoMatch => {
+            "no rule of the gateway's policy allows it".to_owned()
+        }
+        (None, _) => "denied by the gateway's policy".to_owned(),
+    };
+    let message = status::forbidden_message(
+        &identity.user.username,
+        &info.verb,
+        info.object.as_ref(),
+        &info.path,
+        &why,
+    );
+    Refusal::forbidden(decision.cause, message)
+}
+
+fn not_recorded(error: &RecordError) -> Refusal {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "a request was refused because it could not be recorded"
+    );
+    match error {
+        RecordError::TooLong(_) => Refusal::attributes_too_long(),
+        _ => Refusal::log_unavailable(),
+    }
+}
+
+/// The request as the API server gets it: the very target that was parsed.
+fn forward(head: &Parts, body: Bytes, forwarded: &Forwarded<'_>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = head.method.clone();
+    if let Some(target) = head.uri.path_and_query() {
+        *request.uri_mut() = target.clone().into();
+    }
+    *request.headers_mut() = upstream::for_upstream(&head.headers, forwarded);
+    request
+}

@@ -1,0 +1,111 @@
+//! What the events of a request say about it.
+
+use hoop_schema::Timestamp;
+use hoop_schema::kinds::request::{AuthMethod, RequestAttributes};
+use http::header::USER_AGENT;
+use http::request::Parts;
+
+use super::{Call, Peer, target};
+
+/// The most that is kept of a request target, in bytes.
+const TARGET_BYTES_MAX: usize = 8192;
+
+/// The most that is kept of a header, in bytes.
+const HEADER_BYTES_MAX: usize = 1024;
+
+/// Query parameters that older clients carry credentials in.
+const CREDENTIAL_PARAMETERS: [&str; 3] = ["access_token", "token", "id_token"];
+
+/// Of a request whose head was read.
+pub(super) fn of(head: &Parts, peer: &Peer, call: &Call, received: Timestamp) -> RequestAttributes {
+    let identity = call.identity.as_ref().ok();
+    let info = call.info.as_ref().ok();
+    let text = |name: http::HeaderName| {
+        let value = head.headers.get(name)?;
+        Some(shortened(
+            &String::from_utf8_lossy(value.as_bytes()),
+            HEADER_BYTES_MAX,
+        ))
+    };
+    RequestAttributes {
+        http_method: shortened(head.method.as_str(), HEADER_BYTES_MAX),
+        request_uri: shortened(&without_credentials(target(head)), TARGET_BYTES_MAX),
+        user: identity.map(|identity| (*identity.user).clone()),
+        auth_method: identity.map_or(AuthMethod::None, |identity| identity.method),
+        login: identity.and_then(|identity| identity.login.as_deref().map(str::to_owned)),
+        verb: info.map(|info| info.verb.clone()).unwrap_or_default(),
+        object_ref: info.and_then(|info| info.object.clone()),
+        user_agent: text(USER_AGENT),
+        command: text(http::HeaderName::from_static("kubectl-command")),
+        ..of_unreadable(peer, received)
+    }
+}
+
+/// Of a request of which nothing is known.
+pub(super) fn of_unreadable(peer: &Peer, received: Timestamp) -> RequestAttributes {
+    RequestAttributes {
+        audit_id: uuid::Builder::from_random_bytes(rand::random())
+            .into_uuid()
+            .to_string(),
+        received,
+        user: None,
+        auth_method: AuthMethod::None,
+        login: None,
+        source_ip: peer.connection.source_ip().to_string(),
+        http_method: String::new(),
+        request_uri: String::new(),
+        verb: String::new(),
+        object_ref: None,
+        user_agent: None,
+        command: None,
+    }
+}
+
+fn shortened(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
+/// The target with the values of credential parameters replaced.
+fn without_credentials(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else {
+        return target.to_owned();
+    };
+    let mut clean = String::with_capacity(target.len());
+    clean.push_str(path);
+    for (i, pair) in query.split('&').enumerate() {
+        clean.push(if i == 0 { '?' } else { '&' });
+        let name = pair.split('=').next().unwrap_or_default();
+        let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let is_credential = CREDENTIAL_PARAMETERS
+            .iter()
+            .any(|known| decoded.eq_ignore_ascii_case(known));
+        if is_credential {
+            clean.push_str(name);
+            clean.push_str("=****");
+        } else {
+            clean.push_str(pair);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_the_query_are_not_kept() {
+        assert_eq!(
+            without_credentials("/a?x=1&access_token=s3cret&%61ccess_token=s&b"),
+            "/a?x=1&access_token=****&%61ccess_token=****&b"
+        );
+        assert_eq!(without_credentials("/a?limit=500"), "/a?limit=500");
+        assert_eq!(without_credentials("/a"), "/a");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(shortened("aé", 2), "a");
+        assert_eq!(shortened("aé", 3), "aé");
+    }
+}

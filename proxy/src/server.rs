@@ -1,0 +1,158 @@
+//! A gateway as a whole: put together from its configuration, run, and shut down.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoop_sinks::log::EventWriter;
+use prometheus_client::registry::Registry;
+
+use crate::admin::Readiness;
+use crate::config::Config;
+use crate::gateway::Handler;
+use crate::listener::{ListenError, Listener};
+use crate::metrics::Metrics;
+use crate::policy_in_force::{PolicyError, PolicyInForce};
+use crate::record::{self, Journal};
+use crate::upstream::{Upstream, UpstreamConfigError};
+
+/// How often unused connections to the API server are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long the log has to acknowledge what is still under way when the gateway stops.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A gateway that is bound to its address and ready to run.
+#[derive(Debug)]
+pub struct Gateway {
+    listener: Listener,
+    handler: Arc<Handler>,
+    address: SocketAddr,
+}
+
+/// Reloads the policy of a running gateway, for a signal handler.
+#[derive(Debug, Clone)]
+pub struct PolicyReloader(Arc<Handler>);
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The door does not open.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The API server cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamConfigError),
+    /// There is no policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Events cannot be written.
+    #[error(transparent)]
+    Record(#[from] record::StartError),
+}
+
+/// Puts a gateway together: checks everything that can be checked without a request, and binds its address. Must be
+/// called within a Tokio runtime. `logs` has one log per retention class; metrics are registered into `registry`.
+///
+/// # Errors
+/// When a part of it cannot be used.
+pub async fn build(
+    config: Config,
+    logs: Vec<Arc<dyn EventWriter>>,
+    registry: &mut Registry,
+) -> Result<Gateway, BuildError> {
+    let metrics = Metrics::new(registry);
+    let policy = PolicyInForce::open(config.policy).await?;
+    let upstream = Upstream::open(config.upstream, &config.limits).await?;
+    let listener = Listener::bind(
+        config.listen,
+        config.server_identity,
+        &config.client_cas,
+        config.limits.clone(),
+    )
+    .await?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| ListenError::Bind(config.listen, e))?;
+    let clock = record::system_clock();
+    let journal = Journal::start(
+        record::Config {
+            cluster: config.cluster,
+            producer_id: config.producer_id,
+            standard: hoop_schema::Class::standard(),
+            limits: record::Limits::default(),
+        },
+        logs,
+        Arc::clone(&clock),
+        registry,
+    )?;
+    policy.announce(&journal, &metrics);
+    let handler = Arc::new(Handler {
+        journal,
+        policy,
+        tokens: config.tokens,
+        upstream,
+        mask_key: config.mask_key,
+        limits: config.limits,
+        metrics,
+        clock,
+    });
+    Ok(Gateway {
+        listener,
+        handler,
+        address,
+    })
+}
+
+impl Gateway {
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it can record, for health checks.
+    pub fn readiness(&self) -> Readiness {
+        Readiness::new(Arc::clone(&self.handler.journal))
+    }
+
+    /// A handle that reloads the policy.
+    pub fn policy_reloader(&self) -> PolicyReloader {
+        PolicyReloader(Arc::clone(&self.handler))
+    }
+
+    /// Serves until `shutdown` resolves; then lets requests in flight end, up to a deadline, and writes the last
+    /// events. Returns whether the log has acknowledged all of them.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
+        let handler = self.handler;
+        let upkeep = async {
+            tokio::join!(
+                handler.policy.watch(&handler.journal, &handler.metrics),
+                sweep(&handler.upstream)
+            );
+        };
+        tokio::select! {
+            () = self.listener.serve(Arc::clone(&handler), shutdown) => {}
+            () = upkeep => {}
+        }
+        handler.journal.shutdown(SETTLE_TIMEOUT).await
+    }
+}
+
+impl PolicyReloader {
+    /// Reads the policy again now; what happened is in the log, the metrics and the record.
+    pub async fn reload(&self) {
+        let Self(handler) = self;
+        handler
+            .policy
+            .reload(&handler.journal, &handler.metrics)
+            .await;
+    }
+}
+
+async fn sweep(upstream: &Upstream) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        upstream.sweep().await;
+    }
+}

@@ -1,0 +1,337 @@
+//! Answers of the gateway itself: Kubernetes `Status` objects, in the words and with the headers of the API server, so
+//! that `kubectl` prints the message and nothing else.
+//!
+//! Only discovery is different: for `/api` and `/apis` kubectl does not decode a Status but shows plain text.
+//!
+//! No answer carries `Retry-After`: with it, kubectl and client-go would repeat the request silently ten times, writes
+//! included, and the person would learn the reason only at the end. Without it they see it at once; controllers back
+//! off on their own.
+
+use bytes::Bytes;
+use hoop_schema::kinds::request::{Cause, ObjectRef};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use crate::request_info::Malformed;
+
+/// Why a request is answered by the gateway with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// HTTP status.
+    pub(crate) code: StatusCode,
+    /// `reason` of the Status; clients branch on it.
+    pub(crate) reason: &'static str,
+    /// For the person. Names no internals and no secrets.
+    pub(crate) message: String,
+    /// As recorded.
+    pub(crate) cause: Cause,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    kind: &'static str,
+    #[serde(rename = "apiVersion")]
+    api_version: &'static str,
+    metadata: Empty,
+    status: &'static str,
+    message: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details<'a>>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    kind: &'a str,
+}
+
+impl Refusal {
+    fn new(code: StatusCode, reason: &'static str, cause: Cause, message: String) -> Self {
+        Self {
+            code,
+            reason,
+            message,
+            cause,
+        }
+    }
+
+    /// 401: nobody, as `why` says.
+    pub(crate) fn unauthenticated(why: &str) -> Self {
+        let message = format!("the gateway does not know who you are: {why}");
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "Unauthorized",
+            Cause::Unauthenticated,
+            message,
+        )
+    }
+
+    /// 403 by policy, in the API server's words.
+    pub(crate) fn forbidden(cause: Cause, message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", cause, message)
+    }
+
+    /// 403 that a rule wants an approval for.
+    pub(crate) fn approval_required(cause: Cause) -> Self {
+        let message =
+            "this needs an approval, and this gateway does not take approvals yet; ask whoever keeps its policy".into();
+        Self::new(StatusCode::FORBIDDEN, "ApprovalRequired", cause, message)
+    }
+
+    /// 400, or 405 for the method: not a request that can be understood without doubt.
+    pub(crate) fn malformed(malformed: Malformed) -> Self {
+        let code = StatusCode::from_u16(malformed.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let message = format!("the gateway refuses this request: {malformed}");
+        Self::new(code, malformed.reason(), Cause::Malformed, message)
+    }
+
+    /// 400: not HTTP, or not all of it.
+    pub(crate) fn broken(what: &str) -> Self {
+        let message = format!("the gateway refuses this request: {what}");
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            Cause::Malformed,
+            message,
+        )
+    }
+
+    /// 431: it does not fit into the record.
+    pub(crate) fn attributes_too_long() -> Self {
+        let message =
+            "the request's target and headers together are too long to be recorded".into();
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeaderFieldsTooLarge",
+            Cause::TooLarge,
+            message,
+        )
+    }
+
+    /// 408: the body did not come.
+    pub(crate) fn body_timeout() -> Self {
+        let message = "the gateway refuses this request: its body did not arrive in time".into();
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "Timeout",
+            Cause::Malformed,
+            message,
+        )
+    }
+
+    /// 413: too much body.
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        let message = format!("the request's body is larger than the {bytes_max} bytes allowed");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            Cause::TooLarge,
+            message,
+        )
+    }
+
+    /// 431: too much head.
+    pub(crate) fn headers_too_large(bytes_max: usize, headers_max: usize) -> Self {
+        let message = format!(
+            "the request's headers are more than the {bytes_max} bytes or {headers_max} lines allowed"
+        );
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeaderFieldsTooLarge",
+            Cause::TooLarge,
+            message,
+        )
+    }
+
+    /// 403: exec, attach, port-forward and other upgrades.
+    pub(crate) fn upgrade(what: &str) -> Self {
+        let message = format!(
+            "{what} is not served by this gateway yet, since it could not be recorded; get, list, watch, logs and writes are"
+        );
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Forbidden",
+            Cause::UpgradeRefused,
+            message,
+        )
+    }
+
+    /// 403: `--as`.
+    pub(crate) fn impersonation() -> Self {
+        let message =
+            "acting as somebody else (--as, Impersonate-User and its like) is not allowed here"
+                .into();
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Forbidden",
+            Cause::ImpersonationRefused,
+            message,
+        )
+    }
+
+    /// 422: a masked value came back.
+    pub(crate) fn masked_write(field: &str) -> Self {
+        let message = format!(
+            "{field} holds a value that was masked when you read it; writing it would destroy the real one. \
+             Leave the field out, or give its new value"
+        );
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            Cause::MaskedWrite,
+            message,
+        )
+    }
+
+    /// 503: what cannot be recorded is not done.
+    pub(crate) fn log_unavailable() -> Self {
+        let message = "nothing was done: the audit log does not take records at the moment, and this gateway does nothing \
+                       that it cannot record. Try again shortly"
+            .into();
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            Cause::LogUnavailable,
+            message,
+        )
+    }
+
+    /// 502: an answer that was to be masked and cannot be read.
+    pub(crate) fn uninspectable() -> Self {
+        let message =
+            "the API server's answer could not be inspected for secrets, so it was not passed on"
+                .into();
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "BadGateway",
+            Cause::Uninspectable,
+            message,
+        )
+    }
+
+    /// The Status object.
+    pub(crate) fn body(&self, object_ref: Option<&ObjectRef>) -> Bytes {
+        status_body(self.code, self.reason, &self.message, object_ref)
+    }
+}
+
+/// A Status object as one line of JSON.
+pub(crate) fn status_body(
+    code: StatusCode,
+    reason: &str,
+    message: &str,
+    object_ref: Option<&ObjectRef>,
+) -> Bytes {
+    let status = Status {
+        kind: "Status",
+        api_version: "v1",
+        metadata: Empty {},
+        status: "Failure",
+        message,
+        reason,
+        details: object_ref.map(|object| Details {
+            name: &object.name,
+            group: &object.api_group,
+            kind: &object.resource,
+        }),
+        code: code.as_u16(),
+    };
+    let mut body = serde_json::to_vec(&status).expect("strings and numbers have a JSON form");
+    body.push(b'\n');
+    body.into()
+}
+
+/// The headers that go with a Status.
+pub(crate) fn headers(media_type: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    headers
+}
+
+/// What is denied, in the API server's words: `pods "web" is forbidden: User "alice" cannot …`.
+pub(crate) fn forbidden_message(
+    user: &str,
+    verb: &str,
+    object: Option<&ObjectRef>,
+    path: &str,
+    why: &str,
+) -> String {
+    let Some(object) = object else {
+        return format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\": {why}");
+    };
+    let mut resource = object.resource.clone();
+    if !object.api_group.is_empty() {
+        resource = format!("{resource}.{}", object.api_group);
+    }
+    let name = if object.name.is_empty() {
+        String::new()
+    } else {
+        format!(" \"{}\"", object.name)
+    };
+    let mut what = object.resource.clone();
+    if !object.subresource.is_empty() {
+        what = format!("{what}/{}", object.subresource);
+    }
+    let scope = if object.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace \"{}\"", object.namespace)
+    };
+    format!(
+        "{resource}{name} is forbidden: User \"{user}\" cannot {verb} resource \"{what}\" in API group \"{}\" {scope}: {why}",
+        object.api_group
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_status_that_the_api_server_would_send() {
+        let object = ObjectRef {
+            resource: "secrets".into(),
+            namespace: "ns1".into(),
+            name: "s1".into(),
+            ..ObjectRef::default()
+        };
+        let message = forbidden_message("alice", "get", Some(&object), "", "no rule allows it");
+        let body = Refusal::forbidden(Cause::NoMatch, message).body(Some(&object));
+        let expected = concat!(
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"secrets \"s1\" is forbidden: "#,
+            r#"User \"alice\" cannot get resource \"secrets\" in API group \"\" in the namespace \"ns1\": no rule allows it","#,
+            r#""reason":"Forbidden","details":{"name":"s1","kind":"secrets"},"code":403}"#,
+            "\n"
+        );
+        assert_eq!(std::str::from_utf8(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn groups_subresources_and_cluster_scope_are_named() {
+        let object = ObjectRef {
+            api_group: "apps".into(),
+            resource: "deployments".into(),
+            subresource: "scale".into(),
+            ..ObjectRef::default()
+        };
+        assert_eq!(
+            forbidden_message("bob", "patch", Some(&object), "", "no"),
+            "deployments.apps is forbidden: User \"bob\" cannot patch resource \"deployments/scale\" in API group \"apps\" at the cluster scope: no"
+        );
+        assert_eq!(
+            forbidden_message("bob", "get", None, "/metrics", "no"),
+            "forbidden: User \"bob\" cannot get path \"/metrics\": no"
+        );
+    }
+}
