@@ -4,6 +4,8 @@
 //! who uses them: [`EventWriter`] (gateway) and [`EventReader`] (recorder, replayer). What every backend owes its
 //! callers is written at the methods, and each sentence is a test in the conformance suite.
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
 pub mod embedded;
 pub mod memory;
 

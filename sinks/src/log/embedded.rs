@@ -69,8 +69,9 @@ pub use error::OpenError;
 pub use options::Options;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -82,7 +83,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::error::{Refusal, io_error};
-use self::layout::Description;
+use self::layout::{Description, Lock};
 use self::queue::{Limits, Queue};
 use self::reader::{ShardReader, View};
 use self::room::{Room, ShardRoom};
@@ -103,7 +104,7 @@ pub struct EmbeddedLog {
     readers: Arc<[ShardReader]>,
     /// Turns true when the writer has ended and the lock is free.
     ended: watch::Receiver<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 /// Reads the log of one class while another process, or none, writes it. Takes no lock and changes nothing.
@@ -159,36 +160,49 @@ impl EmbeddedLog {
         room: Arc<Room>,
         queue: Arc<Queue>,
         actives: Vec<writer::Active>,
-        lock: File,
+        lock: Lock,
         dir: &Path,
     ) -> Result<Self, OpenError> {
         let (end, ended) = watch::channel(false);
         let readers = shard_readers(room.source, room.shards.len(), dir);
-        let mut this = Self {
-            room: Arc::clone(&room),
-            queue: Arc::clone(&queue),
-            readers,
-            ended,
-            threads: Vec::new(),
-        };
         let helper = Arc::clone(&room);
         let helper = thread::Builder::new()
             .name("log-room".to_owned())
             .spawn(move || helper.run())
             .map_err(io_error("start a thread for", dir))?;
-        this.threads.push(helper);
-        let writer = Writer::new(queue, Arc::clone(&room), actives);
-        let writer = thread::Builder::new()
+        let writer = Writer::new(Arc::clone(&queue), Arc::clone(&room), actives);
+        let (ending, failing) = (Arc::clone(&room), Arc::clone(&queue));
+        let spawned = thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || {
-                writer.run();
-                room.stop();
+                // A panic would be a bug; even then no caller may wait for ever, and the files must be let go.
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    failing.fail(&Refusal::Panicked);
+                }
+                ending.stop();
+                if helper.join().is_err() {
+                    tracing::error!(
+                        class = ending.class.as_str(),
+                        "the helper thread of the log has panicked"
+                    );
+                }
+                // Only now does nothing of this process touch the files any more.
                 drop(lock);
                 end.send_replace(true);
-            })
-            .map_err(io_error("start a thread for", dir))?;
-        this.threads.push(writer);
-        Ok(this)
+            });
+        match spawned {
+            Ok(thread) => Ok(Self {
+                room,
+                queue,
+                readers,
+                ended,
+                thread: Some(thread),
+            }),
+            Err(error) => {
+                room.stop();
+                Err(io_error("start a thread for", dir)(error))
+            }
+        }
     }
 
     fn shard(&self, shard: Shard) -> Result<usize, ReadError> {
@@ -200,17 +214,13 @@ impl Drop for EmbeddedLog {
     /// Writes what was taken, and frees the lock.
     fn drop(&mut self) {
         self.queue.close();
-        if self.threads.len() < 2 {
-            // There is no writer that would say so.
-            self.room.stop();
-        }
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!(
-                    class = self.room.class.as_str(),
-                    "a thread of the log has panicked"
-                );
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(
+                class = self.room.class.as_str(),
+                "the writer thread of the log has panicked"
+            );
         }
     }
 }
@@ -386,6 +396,12 @@ async fn blocking<T: Send + 'static>(
         // The runtime is shutting down, or the work panicked: nobody can wait for it any more.
         Err(error) => Err(ReadError::Unavailable(error.into())),
     }
+}
+
+/// Reads the records of one segment from its bytes, up to the first place without a valid frame: for fuzzing.
+#[cfg(feature = "test-util")]
+pub fn read_segment(bytes: &[u8]) -> Vec<LogRecord> {
+    segment::read_records(bytes)
 }
 
 fn now() -> Timestamp {

@@ -92,6 +92,8 @@ pub(crate) enum Refusal {
         #[source]
         source: Arc<io::Error>,
     },
+    #[error("the writer thread of the log has panicked; open the log again")]
+    Panicked,
     #[error("cannot write to {file}")]
     Write {
         file: Arc<Path>,

@@ -26,6 +26,12 @@ pub(crate) struct Description {
     pub(crate) shards: u32,
 }
 
+/// The right to write to a log.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+}
+
 impl Description {
     /// Reads the description of the log in `dir`; `None` when there is none.
     pub(crate) fn read(dir: &Path, class: &Class) -> Result<Option<Self>, OpenError> {
@@ -133,8 +139,8 @@ pub(crate) fn segments(shard_dir: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Makes this process the one writer of the log in `dir`, for as long as the file is open.
-pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Makes this process the one writer of the log in `dir`, until the lock is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
@@ -143,11 +149,21 @@ pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
         .open(&path)
         .map_err(io_error("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock { file }),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
             dir: dir.to_owned(),
         }),
         Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+    }
+}
+
+impl Drop for Lock {
+    /// Unlocks in so many words: closing the file is not enough while a child process that is being started still
+    /// has a copy of it.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the log; it is free when this process ends");
+        }
     }
 }
 

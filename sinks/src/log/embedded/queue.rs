@@ -51,7 +51,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<(Shard, Bytes)>,
-    pub(crate) answer: Arc<Answer>,
+    answer: Arc<Answer>,
     /// Events of each shard so far.
     counts: Vec<u32>,
     bytes: usize,
@@ -176,11 +176,12 @@ impl Queue {
 
     /// Gives every append of a batch its answer. The memory of its events counts as free before anybody wakes.
     pub(crate) fn answer(&self, mut batch: Batch, fates: Vec<Fate>) {
-        batch.events.clear();
+        let mut events = std::mem::take(&mut batch.events);
+        events.clear();
         {
             let mut state = self.state.lock();
             state.bytes -= batch.bytes;
-            state.spare.get_or_insert(batch.events);
+            state.spare.get_or_insert(events);
         }
         batch.answer.give(fates);
     }
@@ -232,7 +233,21 @@ impl State {
     }
 }
 
+impl Drop for Batch {
+    /// A batch that was forgotten, which only a panic can do, may have been written.
+    fn drop(&mut self) {
+        if !self.answer.is_given() {
+            self.answer
+                .give(vec![Fate::Unknown(Refusal::Panicked); self.counts.len()]);
+        }
+    }
+}
+
 impl Answer {
+    fn is_given(&self) -> bool {
+        self.state.lock().fates.is_some()
+    }
+
     fn give(&self, fates: Vec<Fate>) {
         let waiting = {
             let mut state = self.state.lock();

@@ -226,7 +226,7 @@ impl Room {
     /// The helper thread.
     pub(crate) fn run(&self) {
         let mut state = self.state.lock();
-        let mut aged = Instant::now();
+        let mut aged: Option<Instant> = None;
         loop {
             self.persist_committed(&mut state);
             if state.stopping {
@@ -248,8 +248,8 @@ impl Room {
                 self.changed.notify_all();
                 continue;
             }
-            if aged.elapsed() >= AGE_INTERVAL {
-                aged = Instant::now();
+            if aged.is_none_or(|at| at.elapsed() >= AGE_INTERVAL) {
+                aged = Some(Instant::now());
                 drop(state);
                 self.retire_by_age();
                 state = self.state.lock();

@@ -210,6 +210,29 @@ pub(crate) fn find_later_frame(
     Ok(None)
 }
 
+/// All records of a segment, up to the first place without a valid frame.
+#[cfg(feature = "test-util")]
+pub(crate) fn read_records(bytes: &[u8]) -> Vec<crate::log::LogRecord> {
+    let mut records = Vec::new();
+    let Ok(Ok(head)) = SegmentHead::read(bytes) else {
+        return records;
+    };
+    let (mut offset, mut expected) = (BLOCK as u64, head.first);
+    while let Ok(Found::Frame(frame)) = read_frame(bytes, &head, offset, expected) {
+        offset += frame.span;
+        let positions = (expected..).map(crate::log::Position);
+        records.extend(positions.zip(&frame.records).map(|(position, bytes)| {
+            crate::log::LogRecord {
+                position,
+                log_ts: frame.log_ts,
+                bytes: bytes.clone(),
+            }
+        }));
+        expected = frame.next();
+    }
+    records
+}
+
 fn block_crc(block: &[u8; BLOCK]) -> u32 {
     let crc = crc32c::crc32c(&block[..HEAD_BYTES - 4]);
     crc32c::crc32c_append(crc, &block[HEAD_BYTES..])

@@ -193,3 +193,116 @@ fn new_head(
         recycled,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+    use hoop_schema::{Class, SourceId};
+
+    use super::super::layout::SegmentMap;
+    use super::super::options::Options;
+    use super::super::queue::{Limits, Waiting};
+    use super::super::room::ShardRoom;
+    use super::*;
+    use crate::log::{AppendError, AppendResult};
+
+    /// A writer whose segment is a device that answers as a broken disk does.
+    fn writer_on(device: &str) -> (Arc<Queue>, Arc<Room>, Writer) {
+        let options = Options::default();
+        let limits = Limits {
+            shards: 1,
+            queue_bytes_max: 1 << 20,
+            batch_bytes_max: 100,
+            record_bytes_max: 100,
+        };
+        let queue = Arc::new(Queue::new(limits));
+        let source = SourceId::from_bytes([0; 4]);
+        let shard = ShardRoom::new(Shard(0), device.into(), SegmentMap::new(), 1, 0);
+        let head = SegmentHead {
+            source,
+            shard: Shard(0),
+            seed: 0,
+            first: 1,
+            created: Timestamp::default(),
+            len: options.segment_bytes,
+            recycled: false,
+        };
+        let room = Room::new(Class::standard(), source, options, vec![shard], [].into());
+        let active = Active {
+            file: OpenOptions::new()
+                .write(true)
+                .open(device)
+                .expect("every Linux has it"),
+            path: Path::new(device).into(),
+            head,
+            offset: BLOCK as u64,
+            next: 1,
+            last_ts: Timestamp::default(),
+            frame: FrameBuilder::default(),
+        };
+        let room = Arc::new(room);
+        let writer = Writer::new(Arc::clone(&queue), Arc::clone(&room), vec![active]);
+        (queue, room, writer)
+    }
+
+    fn append(queue: &Queue) -> Waiting {
+        queue
+            .append(Shard(0), Bytes::from(vec![0; 60]))
+            .expect("is taken")
+    }
+
+    fn answer(waiting: Waiting) -> AppendResult {
+        let mut waiting = std::pin::pin!(waiting);
+        match waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("has no answer"),
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_is_unknown_for_its_batch_and_the_end_for_all_others() {
+        // Takes any write, but cannot be synced.
+        let (queue, room, writer) = writer_on("/dev/null");
+        let (first, second) = (append(&queue), append(&queue));
+        writer.run();
+        assert!(matches!(answer(first), Err(AppendError::Unknown(_))));
+        assert!(
+            matches!(answer(second), Err(AppendError::Terminal(_))),
+            "it was never written"
+        );
+        let later = queue.append(Shard(0), Bytes::new());
+        assert!(matches!(later, Err(AppendError::Terminal(_))));
+        assert!(matches!(queue.ready(), Err(AppendError::Terminal(_))));
+        assert_eq!(
+            *room.shards[0].durable.borrow(),
+            1,
+            "readers see nothing of it"
+        );
+    }
+
+    #[test]
+    fn a_failed_write_is_refused_and_the_next_one_is_tried() {
+        // Has no space for any write.
+        let (queue, _room, writer) = writer_on("/dev/full");
+        let (first, second) = (append(&queue), append(&queue));
+        queue.close();
+        writer.run();
+        assert!(matches!(answer(first), Err(AppendError::Retryable(_))));
+        assert!(matches!(answer(second), Err(AppendError::Retryable(_))));
+    }
+
+    #[test]
+    fn a_forgotten_batch_may_have_been_written() {
+        let (queue, _room, _writer) = writer_on("/dev/null");
+        let waiting = append(&queue);
+        drop(queue.take());
+        assert!(matches!(answer(waiting), Err(AppendError::Unknown(_))));
+    }
+}
