@@ -1,10 +1,18 @@
 //! Masking: secret values are replaced while a JSON body streams through.
 //!
-//! Pure: no I/O, no clock, no randomness.
+//! One pass over the bytes, in whatever pieces they arrive. No tree is built; memory is one small frame for each open
+//! container, so it does not grow with the length of a list. The body may be one JSON value or several, one after the
+//! other, as a watch sends them.
+//!
+//! Pure: no I/O, no clock, no randomness. Not here: what to mask for whom (see [`crate::policy`]).
 
 mod accept;
+mod machine;
+mod place;
 mod sentinel;
-mod tree;
+mod string;
+mod token;
+mod value;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,13 +66,20 @@ pub struct MaskError {
 }
 
 /// Masks one body, or one stream of watch frames, as it passes.
+///
+/// What is masked, in single objects, lists, Tables and watch frames alike:
+/// - `data` and `stringData` of Secrets, all values at any depth except `null`; `data` stays valid base64;
+/// - the annotations that hold a Secret as it was applied: its values where it is JSON, the whole where it is packed;
+/// - `status.token` of a TokenRequest, `spec.token` of a TokenReview;
+/// - every `value` of a JSON patch of Secrets.
+///
+/// An object is a Secret when its `kind` says so, or its list's, or the request; while nothing says what it is, it is
+/// taken for one. What is not masked comes out byte for byte, except that escapes inside those annotations are written
+/// anew. Bytes are not checked to be UTF-8.
 #[derive(Debug)]
 pub struct Masker {
-    hint: MaskHint,
     mode: MaskMode,
-    key: Arc<MaskKey>,
-    masked: Masked,
-    buffered: Vec<u8>,
+    machine: machine::Machine,
 }
 
 impl MaskMode {
@@ -116,14 +131,11 @@ impl Drop for MaskKey {
 }
 
 impl Masker {
-    /// For one body. The key is used in [`MaskMode::Hmac`] only.
+    /// For one body. The key is used in [`MaskMode::Hmac`] only; in [`MaskMode::None`] the body is passed on unread.
     pub fn new(hint: MaskHint, mode: MaskMode, key: Arc<MaskKey>) -> Self {
         Self {
-            hint,
             mode,
-            key,
-            masked: Masked::default(),
-            buffered: Vec::new(),
+            machine: machine::Machine::new(hint, mode, key),
         }
     }
 
@@ -131,11 +143,14 @@ impl Masker {
     /// out at once.
     ///
     /// # Errors
-    /// When the body is not JSON, or nests deeper than the limit. Nothing of the rest may be passed on; what was
-    /// appended before the error may.
+    /// When the body is not JSON, or nests deeper than the limit. What was appended may be passed on, nothing else,
+    /// and the masker is of no further use.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), MaskError> {
-        self.buffered.extend_from_slice(chunk);
-        self.drain(out, false)
+        if self.mode == MaskMode::None {
+            out.extend_from_slice(chunk);
+            return Ok(());
+        }
+        self.machine.push(chunk, out)
     }
 
     /// Ends the body.
@@ -143,25 +158,17 @@ impl Masker {
     /// # Errors
     /// When it ends in the middle of a JSON value.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
-        self.drain(out, true)
+        if self.mode == MaskMode::None {
+            return Ok(());
+        }
+        self.machine.finish(out)
     }
 
     /// What was masked so far.
     pub fn masked(&self) -> &Masked {
-        &self.masked
-    }
-
-    fn drain(&mut self, out: &mut Vec<u8>, at_end: bool) -> Result<(), MaskError> {
-        let done = tree::mask_values(
-            &self.buffered,
-            self.hint,
-            self.mode,
-            &self.key,
-            &mut self.masked,
-            out,
-            at_end,
-        )?;
-        self.buffered.drain(..done);
-        Ok(())
+        self.machine.masked()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Deciding under a policy of 10,000 rules.
+//!
+//! `cargo bench -p hoop-proxy --bench policy`; prints microseconds for each decision.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Instant;
+
+use hoop_proxy::policy::Policy;
+use hoop_proxy::request_info::parse;
+use hoop_schema::kinds::request::User;
+
+const RULES: usize = 10_000;
+const DECISIONS: u32 = 10_000;
+
+fn main() {
+    let exact = "profiles:\n- name: everyone\n  subjects: {groups: [dev]}\n  rules:\n".to_owned();
+    let exact = (0..RULES).fold(exact, |mut text, i| {
+        writeln!(text, "  - {{effect: allow, apiGroups: [''], resources: [pods, pods/log], verbs: [get, list], namespaces: [team-{i}]}}").expect("a text");
+        text
+    });
+    let patterns = exact
+        .replace("namespaces: [team-", "namespaces: ['team-")
+        .replace("]}\n", "-*']}\n");
+    let many = (0..RULES / 10).fold("profiles:\n".to_owned(), |mut text, i| {
+        writeln!(text, "- name: p{i}\n  subjects: {{groups: [dev-{i}]}}\n  rules:").expect("a text");
+        for j in 0..10 {
+            writeln!(text, "  - {{effect: allow, apiGroups: [''], resources: [pods], verbs: [get], namespaces: ['t{i}-{j}*']}}").expect("a text");
+        }
+        text
+    });
+    let last = RULES - 1;
+    let groups = vec!["dev".to_owned(), "dev-999".to_owned()];
+    let user = User {
+        username: "alice".to_owned(),
+        groups,
+        ..User::default()
+    };
+    for (name, text, namespace) in [
+        (
+            "one profile, exact namespaces, last rule",
+            &exact,
+            format!("team-{last}"),
+        ),
+        (
+            "one profile, exact namespaces, none",
+            &exact,
+            "other".to_owned(),
+        ),
+        (
+            "one profile, patterns, last rule",
+            &patterns,
+            format!("team-{last}-x"),
+        ),
+        ("one profile, patterns, none", &patterns, "other".to_owned()),
+        ("1,000 profiles, last rule", &many, "t999-9x".to_owned()),
+    ] {
+        let start = Instant::now();
+        let policy = Policy::parse(text).expect("a good policy");
+        let loading = start.elapsed();
+        let info =
+            parse("GET", &format!("/api/v1/namespaces/{namespace}/pods/web-1")).expect("a request");
+        let start = Instant::now();
+        for _ in 0..DECISIONS {
+            black_box(policy.decide(black_box(&user), black_box(&info)));
+        }
+        let each = start.elapsed() / DECISIONS;
+        let effect = policy.decide(&user, &info).decision.effect.as_str();
+        println!(
+            "{name:42} {:8.2} µs  ({effect}, {} rules, loaded in {:.0?})",
+            each.as_secs_f64() * 1e6,
+            policy.rules(),
+            loading
+        );
+    }
+}
