@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use hoop_schema::Class;
+use hoop_sinks::log::EventReader;
+use hoop_sinks::log::embedded::EmbeddedReader;
+use hoop_sinks::store::dir::Dir;
 use jiff::tz::TimeZone;
 
-use crate::evidence::folder::Folder;
 use crate::evidence::{Days, Evidence, ReadStats};
 use crate::exit::{ExitCode, Failure};
 use crate::filter::Filter;
@@ -14,7 +17,12 @@ use crate::output::{self, ColorChoice, Format, Output, OutputEnvironment};
 use crate::sessions::View;
 use crate::when::{self, Clock};
 
+mod export;
+mod grep;
 mod list;
+mod schema;
+mod show;
+mod verify;
 
 /// Rebuilds and proves any session from the evidence.
 ///
@@ -99,6 +107,16 @@ pub struct FilterArgs {
 pub enum Command {
     /// List sessions: who, when, what, and how it went
     List(list::ListArgs),
+    /// Show the timeline of one session
+    Show(show::ShowArgs),
+    /// Search bodies, streams and everything else that events say
+    Grep(grep::GrepArgs),
+    /// Write events out: their exact bytes, or as audit events of Kubernetes
+    Export(export::ExportArgs),
+    /// Prove that nothing was altered or is missing, or name what is
+    Verify(verify::VerifyArgs),
+    /// Print the JSON Schema of events, or the columns of session files
+    Schema(schema::SchemaArgs),
 }
 
 /// What comes from outside besides the command line: the environment and the clock.
@@ -136,7 +154,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> ExitCode {
 async fn dispatch(
     cli: Cli,
     surroundings: Surroundings,
-    output: Output,
+    mut output: Output,
 ) -> Result<ExitCode, Failure> {
     let zone = if cli.look.utc {
         TimeZone::UTC
@@ -147,6 +165,11 @@ async fn dispatch(
         now: surroundings.now,
         zone,
     };
+    if let Command::Schema(args) = &cli.command {
+        let code = schema::run(&mut output, args)?;
+        output.flush()?;
+        return Ok(code);
+    }
     let evidence = find_evidence(&cli.place, surroundings.data.as_deref())?;
     let mut run = Run {
         evidence,
@@ -156,6 +179,11 @@ async fn dispatch(
     let started = std::time::Instant::now();
     let code = match cli.command {
         Command::List(args) => list::run(&mut run, &args).await?,
+        Command::Show(args) => show::run(&mut run, &args).await?,
+        Command::Grep(args) => grep::run(&mut run, &args).await?,
+        Command::Export(args) => export::run(&mut run, &args).await?,
+        Command::Verify(args) => verify::run(&mut run, &args).await?,
+        Command::Schema(args) => schema::run(&mut run.output, &args)?,
     };
     run.output.flush()?;
     if run.output.stats() {
@@ -218,8 +246,15 @@ fn find_evidence(place: &Place, default_data: Option<&Path>) -> Result<Evidence,
             folder.display()
         )));
     }
+    let store = match store {
+        Some(root) => {
+            let dir = Dir::read_only(&root).map_err(crate::evidence::Error::Store)?;
+            Some(Arc::new(dir) as _)
+        }
+        None => None,
+    };
     Ok(Evidence {
-        store: store.map(|root| Arc::new(Folder::new(root)) as _),
+        store,
         logs: match log {
             Some(folder) => open_logs(&folder)?,
             None => Vec::new(),
@@ -232,8 +267,31 @@ fn existing(folder: PathBuf) -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-fn open_logs(_folder: &Path) -> Result<Vec<Arc<dyn hoop_sinks::log::EventReader>>, Failure> {
-    Ok(Vec::new())
+/// Opens the log of every class below `folder` for reading.
+fn open_logs(folder: &Path) -> Result<Vec<Arc<dyn EventReader>>, Failure> {
+    let classes = std::fs::read_dir(folder).map_err(|e| {
+        Failure::not_found(format!(
+            "cannot look into the log {}: {e}",
+            folder.display()
+        ))
+    })?;
+    let mut logs: Vec<Arc<dyn EventReader>> = Vec::new();
+    let mut names: Vec<Class> = classes
+        .filter_map(|entry| Class::new(entry.ok()?.file_name().to_str()?).ok())
+        .filter(|class| folder.join(class.as_str()).is_dir())
+        .collect();
+    names.sort_unstable();
+    for class in names {
+        let reader = EmbeddedReader::open(folder, &class).map_err(|e| Failure {
+            code: ExitCode::Damaged,
+            error: anyhow::Error::new(e).context(format!(
+                "cannot read the log of class {class} in {}; leave out --log to see the evidence without it",
+                folder.display()
+            )),
+        })?;
+        logs.push(Arc::new(reader));
+    }
+    Ok(logs)
 }
 
 impl Run {

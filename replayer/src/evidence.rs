@@ -15,7 +15,6 @@ use crate::exit::ExitCode;
 
 pub mod catalog;
 pub mod file;
-pub mod folder;
 pub mod index;
 pub mod object;
 pub mod rows;

@@ -4,14 +4,22 @@
 //! bytes are the event: everything shown is derived from them, and every proof is a hash of them.
 //!
 //! # Where to look
-//! [`evidence`] finds and reads files and tail; [`sessions`] makes sessions of them; [`summary`] and [`filter`] say
-//! which; [`cli`] is the command line, [`output`] the only place that prints, [`exit`] how the process ends.
+//! [`evidence`] finds and reads files and tail; [`sessions`] makes sessions of them, [`scan`] walks all of them;
+//! [`summary`] and [`filter`] say which. [`timeline`] is a session as it happened and [`show`] its lines, [`content`]
+//! its bodies. [`audit`] says events in the words of Kubernetes, [`verify`] proves. [`cli`] is the command line,
+//! [`output`] the only place that prints, [`exit`] how the process ends.
 
+pub mod audit;
 pub mod cli;
+pub mod content;
 pub mod evidence;
 pub mod exit;
 pub mod filter;
 pub mod output;
+pub mod scan;
 pub mod sessions;
+pub mod show;
 pub mod summary;
+pub mod timeline;
+pub mod verify;
 pub mod when;

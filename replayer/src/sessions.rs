@@ -55,15 +55,15 @@ impl View {
     }
 
     /// Sums up every session that has an event in the files of this view or in the tail. Files that cannot be read
-    /// are named in the second part; they do not hide the others.
+    /// are named in the second part; they do not hide the others. With `exact`, events are read instead of indexes.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn summaries(&self) -> Result<(Vec<SessionSummary>, Vec<Error>), Error> {
+    pub async fn summaries(&self, exact: bool) -> Result<(Vec<SessionSummary>, Vec<Error>), Error> {
         let mut sessions: BTreeMap<SessionId, SessionSummary> = BTreeMap::new();
         let mut damaged = Vec::new();
         for file in &self.catalog.files {
-            match self.evidence.summaries_of(file).await {
+            match self.evidence.summaries_of(file, exact).await {
                 Ok(summaries) => {
                     for summary in summaries {
                         merge(&mut sessions, summary);

@@ -24,8 +24,6 @@ pub struct SessionSummary {
     pub last_ts: Timestamp,
     /// Address of the client.
     pub source_ip: Option<String>,
-    /// The clusters it went to.
-    pub clusters: BTreeSet<String>,
     /// `Kubectl-Command` headers seen.
     pub commands: BTreeSet<String>,
     /// Verbs used.
@@ -61,7 +59,6 @@ impl SessionSummary {
             first_ts: ts,
             last_ts: ts,
             source_ip: None,
-            clusters: BTreeSet::new(),
             commands: BTreeSet::new(),
             verbs: BTreeSet::new(),
             resources: BTreeSet::new(),
@@ -82,7 +79,6 @@ impl SessionSummary {
         self.events += 1;
         self.first_ts = self.first_ts.min(row.ts);
         self.last_ts = self.last_ts.max(row.ts);
-        put(&mut self.clusters, &row.cluster);
         if self.user.is_none() {
             self.user = row.user().map(|u| u.username.to_string());
         }
@@ -126,7 +122,6 @@ impl SessionSummary {
         self.first_ts = self.first_ts.min(other.first_ts);
         self.last_ts = self.last_ts.max(other.last_ts);
         for (mine, theirs) in [
-            (&mut self.clusters, other.clusters),
             (&mut self.commands, other.commands),
             (&mut self.verbs, other.verbs),
             (&mut self.resources, other.resources),
@@ -156,7 +151,6 @@ impl SessionSummary {
             || self.source_ip.iter().any(holds)
             || holds(&self.session_id.to_string())
             || [
-                &self.clusters,
                 &self.commands,
                 &self.verbs,
                 &self.resources,

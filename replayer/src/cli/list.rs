@@ -42,7 +42,9 @@ struct Listed<'a> {
 pub(super) async fn run(run: &mut Run, args: &ListArgs) -> Result<ExitCode, Failure> {
     let filter = args.filter.filter(&run.clock)?;
     let view = run.view(&filter).await?;
-    let (mut sessions, damaged) = view.summaries().await?;
+    let (mut sessions, damaged) = view
+        .summaries(filter.decision.as_deref() == Some("hold"))
+        .await?;
     let digits = short_id_digits(sessions.iter().map(|s| &s.session_id));
     sessions.retain(|s| (args.all || !s.producer) && filter.accepts_session(s));
     sessions.sort_by_key(|s| std::cmp::Reverse((s.first_ts, s.session_id)));

@@ -114,7 +114,7 @@ impl Evidence {
         );
         catalog
             .files
-            .sort_by(|a, b| (a.series(), a.name.pos_from).cmp(&(b.series(), b.name.pos_from)));
+            .sort_by_cached_key(|file| (file.series(), file.name.pos_from));
         if !days.is_all() {
             let newest: BTreeSet<SessionFileName> =
                 catalog.newest().values().map(|f| f.name.clone()).collect();

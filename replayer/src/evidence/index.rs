@@ -72,7 +72,7 @@ async fn from_index(
 ) -> ParquetResult<Vec<SessionRows>> {
     let odd = || ParquetError::General("not an index of sessions".into());
     let metadata = open_parquet(reader).await?;
-    let names = ["session_id", "first_row", "row_count"];
+    let names = ["session_id", "first_row", "events"];
     let mut batches = stream(reader, &metadata, &names, 0..u64::MAX).await?;
     let mut sessions = Vec::new();
     while let Some(batch) = batches.try_next().await? {
@@ -84,7 +84,7 @@ async fn from_index(
             let numbers = column(name)?.as_primitive_opt::<Int64Type>();
             numbers.cloned().ok_or_else(odd)
         };
-        let (first_rows, row_counts) = (number("first_row")?, number("row_count")?);
+        let (first_rows, row_counts) = (number("first_row")?, number("events")?);
         for i in 0..batch.num_rows() {
             let session_id = ids.value(i).parse().map_err(|_| odd())?;
             if wanted(&session_id) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hoop_schema::evidence::Footer;
 use hoop_schema::row::Row;
-use hoop_schema::{EventId, Shard};
+use hoop_schema::{Class, EventId, Shard};
 use hoop_sinks::log::{EventReader, LogRecord, Position, ReadError};
 
 use super::file::SessionFile;
@@ -28,6 +28,12 @@ pub struct ShardTail {
     pub copies: u64,
     /// Damage that ended the reading, if any.
     pub damage: Option<ReadError>,
+    /// Positions that are neither in a file nor in the log any more: first, and the one after the last.
+    pub lost: Option<(u64, u64)>,
+    /// The shard.
+    pub shard: Shard,
+    /// The class.
+    pub class: Option<Class>,
 }
 
 impl Evidence {
@@ -46,12 +52,13 @@ impl Evidence {
             let mut tails = Vec::new();
             for log in &self.logs {
                 for shard in (0..log.shards()).map(Shard) {
-                    match self.shard_tail(log.as_ref(), shard, catalog).await {
+                    let give_up = listings == LISTINGS_MAX;
+                    match self.shard_tail(log.as_ref(), shard, catalog, give_up).await {
                         Ok(tail) => tails.push(tail),
                         Err(Error::Log {
                             source: ReadError::Expired { .. },
                             ..
-                        }) if listings < LISTINGS_MAX => {
+                        }) if !give_up => {
                             listings += 1;
                             *catalog = self.catalog(days).await?;
                             continue 'again;
@@ -69,6 +76,7 @@ impl Evidence {
         log: &dyn EventReader,
         shard: Shard,
         catalog: &Catalog,
+        give_up: bool,
     ) -> Result<ShardTail, Error> {
         let failed = |source| Error::Log {
             class: log.class().clone(),
@@ -77,15 +85,27 @@ impl Evidence {
         };
         let bounds = log.bounds(shard).await.map_err(failed)?;
         let series = (log.class().clone(), shard, log.source());
-        let newest = match catalog.newest().get(&series) {
-            Some(stored) => Some(SessionFile::open(self, stored).await?.footer),
-            None => None,
+        // Of a newest file that cannot be read, the log may still hold what it covers.
+        let (mut at, newest) = match catalog.newest().get(&series) {
+            Some(stored) => match SessionFile::open(self, stored).await {
+                Ok(file) => (Position(file.footer.pos_to), Some(file.footer)),
+                Err(Error::Damaged { .. }) => {
+                    (Position(stored.name.pos_from).max(bounds.first), None)
+                }
+                Err(e) => return Err(e),
+            },
+            None => (bounds.first, None),
         };
-        let mut at = newest
-            .as_ref()
-            .map_or(bounds.first, |footer| Position(footer.pos_to));
         let mut seen = Seen::new(newest.as_ref());
-        let mut tail = ShardTail::default();
+        let mut tail = ShardTail {
+            shard,
+            class: Some(log.class().clone()),
+            ..ShardTail::default()
+        };
+        if give_up && at < bounds.first {
+            tail.lost = Some((at.0, bounds.first.0));
+            at = bounds.first;
+        }
         while at < bounds.next {
             let records = match log.read(shard, at, READ_BYTES_MAX, Duration::ZERO).await {
                 Ok(records) => records,
@@ -105,10 +125,13 @@ impl Evidence {
     }
 }
 
+/// The highest sequence that the files cover, and the holes below it: first and last.
+type Covered = (u64, Vec<(u64, u64)>);
+
 /// What of a tail is known already: a producer that had no answer sends an event again.
 struct Seen {
-    /// Highest sequence in the files, and the holes below it, per producer and epoch.
-    in_files: BTreeMap<(String, u64), (u64, Vec<(u64, u64)>)>,
+    /// Per producer and epoch.
+    in_files: BTreeMap<(String, u64), Covered>,
     in_tail: HashSet<EventId>,
 }
 

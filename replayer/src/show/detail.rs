@@ -1,0 +1,207 @@
+//! Bodies, streams and what a write changed.
+
+use hoop_schema::kinds::request::{BodyOf, RequestAttributes};
+use hoop_schema::kinds::stream::{Channel, StreamData};
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use super::{Objects, Options};
+use crate::content::{self, Content, pretty, without_noise};
+use crate::output::text::{Style, Text};
+use crate::timeline::Request;
+use crate::when;
+
+/// Before every line of a body.
+const INDENT: &str = "           │ ";
+
+/// Unchanged lines around a change.
+const DIFF_CONTEXT_LINES: usize = 2;
+
+/// Objects that are remembered for diffs; more are not compared in one session by a person.
+const OBJECTS_MAX: usize = 10_000;
+
+/// What is known of the objects of a session so far.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    seen: Objects,
+}
+
+impl Bodies {
+    /// The bodies of one request as lines.
+    pub(super) fn lines(&self, request: &Request, options: Options) -> Vec<Text> {
+        let mut lines = Vec::new();
+        let sent = sent(request);
+        let got = got(request);
+        let verb = request.attributes().map_or("", |a| a.verb.as_str());
+        let before = request.attributes().and_then(|a| self.seen.get(&key_of(a)));
+        // What a patch did is seen in the answer; what an update wants is what it sends.
+        let after = match verb {
+            "update" => sent.as_ref().and_then(Content::json),
+            "patch" => got.as_ref().and_then(Content::json),
+            _ => None,
+        };
+        match (before, after) {
+            (Some(before), Some(after)) if is_object(after) => {
+                title(&mut lines, "changed");
+                clipped(&mut lines, diff(before, after), options);
+            }
+            _ => {
+                if let Some(content) = &sent {
+                    title(&mut lines, "sent");
+                    clipped(&mut lines, plain(content), options);
+                }
+                if let Some(content) = &got {
+                    title(&mut lines, "got");
+                    clipped(&mut lines, plain(content), options);
+                }
+            }
+        }
+        lines.extend(stream_summary(request));
+        clipped(&mut lines, stream_lines(&request.stream), options);
+        lines
+    }
+
+    /// Remembers the objects that a request showed.
+    pub(super) fn learn(&mut self, request: &Request) {
+        let Some(attributes) = request.attributes() else {
+            return;
+        };
+        let Some(Content::Json(value)) = got(request) else {
+            return;
+        };
+        let [group, resource, namespace, name] = key_of(attributes);
+        if let Some(items) = value.get("items").and_then(Value::as_array) {
+            for item in items {
+                let of = |field: &str| {
+                    let text = item.pointer(&format!("/metadata/{field}"));
+                    text.and_then(Value::as_str).map(str::to_owned)
+                };
+                if let Some(name) = of("name").filter(|_| self.seen.len() < OBJECTS_MAX) {
+                    let namespace = of("namespace").unwrap_or_else(|| namespace.clone());
+                    let key = [group.clone(), resource.clone(), namespace, name];
+                    self.seen.insert(key, item.clone());
+                }
+            }
+        } else if !name.is_empty() && is_object(&value) && self.seen.len() < OBJECTS_MAX {
+            self.seen.insert([group, resource, namespace, name], value);
+        }
+    }
+}
+
+fn key_of(attributes: &RequestAttributes) -> [String; 4] {
+    let object = attributes.object_ref.clone().unwrap_or_default();
+    [
+        object.api_group,
+        crate::filter::full_resource(&object.resource, &object.subresource),
+        object.namespace,
+        object.name,
+    ]
+}
+
+/// A Kubernetes object, and not a Status that says why there is none.
+fn is_object(value: &Value) -> bool {
+    value.get("metadata").is_some() && value.get("kind").and_then(Value::as_str) != Some("Status")
+}
+
+fn sent(request: &Request) -> Option<Content> {
+    let body = request.intent.as_ref()?.body.as_ref()?;
+    Some(content::content(body, &request.chunks_of(BodyOf::Request)))
+}
+
+fn got(request: &Request) -> Option<Content> {
+    let body = request.outcome.as_ref()?.body.as_ref()?;
+    Some(content::content(body, &request.chunks_of(BodyOf::Response)))
+}
+
+fn title(lines: &mut Vec<Text>, title: &str) {
+    lines.push(Text::styled(Style::Dim, format!("           ┌ {title}")));
+}
+
+fn plain(content: &Content) -> Vec<Text> {
+    content.lines().iter().map(Text::plain).collect()
+}
+
+/// What changed from one object to the other, with a little of what did not.
+fn diff(before: &Value, after: &Value) -> Vec<Text> {
+    let before = pretty(&without_noise(before)).join("\n");
+    let after = pretty(&without_noise(after)).join("\n");
+    let diff = TextDiff::from_lines(before.as_str(), after.as_str());
+    let groups = diff.grouped_ops(DIFF_CONTEXT_LINES);
+    if groups.is_empty() {
+        return vec![Text::styled(Style::Dim, "(nothing)")];
+    }
+    let mut lines = Vec::new();
+    for (i, group) in groups.iter().enumerate() {
+        if i > 0 {
+            lines.push(Text::styled(Style::Dim, "  …"));
+        }
+        for op in group {
+            for change in diff.iter_changes(op) {
+                let (sign, style) = match change.tag() {
+                    ChangeTag::Delete => ("- ", Style::Bad),
+                    ChangeTag::Insert => ("+ ", Style::Good),
+                    ChangeTag::Equal => ("  ", Style::Plain),
+                };
+                let text = change.value().trim_end_matches('\n');
+                lines.push(Text::styled(style, format!("{sign}{text}")));
+            }
+        }
+    }
+    lines
+}
+
+/// One line that sums up a stream.
+pub(super) fn stream_summary(request: &Request) -> Option<Text> {
+    let first = request.stream.first()?;
+    let mut bytes = 0u64;
+    let mut frames = 0u64;
+    for data in &request.stream {
+        let piece = content::piece(data.encoding, &data.content).unwrap_or_default();
+        bytes += piece.len() as u64;
+        if data.channel == Channel::Watch {
+            frames += piece.iter().filter(|b| **b == b'\n').count() as u64;
+        }
+    }
+    let name = format!("{:?}", first.channel).to_lowercase();
+    let mut text = format!("{name} stream: ");
+    if frames > 0 {
+        text.push_str(&format!("{}, ", when::counted(frames, "frame")));
+    }
+    let pieces = when::counted(request.stream.len() as u64, "piece");
+    text.push_str(&format!("{} in {pieces}", when::bytes(bytes)));
+    Some(Text::styled(Style::Dim, format!("           {text}")))
+}
+
+fn stream_lines(stream: &[StreamData]) -> Vec<Text> {
+    let mut lines = Vec::new();
+    for data in stream {
+        let at = format!("+{} ", when::duration(data.at_us));
+        match content::piece(data.encoding, &data.content).map(String::from_utf8) {
+            Some(Ok(text)) => {
+                for line in text.lines() {
+                    lines.push(Text::styled(Style::Dim, &at).with(Style::Plain, line));
+                }
+            }
+            Some(Err(e)) => {
+                let text = format!("({} bytes that are no text)", e.as_bytes().len());
+                lines.push(Text::styled(Style::Dim, &at).with(Style::Dim, text));
+            }
+            None => lines.push(Text::styled(Style::Bad, "(a piece that cannot be read)")),
+        }
+    }
+    lines
+}
+
+/// Adds the first lines of a body, and says how many there are more.
+fn clipped(lines: &mut Vec<Text>, body: Vec<Text>, options: Options) {
+    let more = body.len().saturating_sub(options.body_lines_max);
+    for line in body.iter().take(options.body_lines_max) {
+        let mut indented = Text::styled(Style::Dim, INDENT);
+        indented.append(line);
+        lines.push(indented.clip(options.width));
+    }
+    if more > 0 {
+        let text = format!("{INDENT}… {more} lines more (--lines {})", body.len());
+        lines.push(Text::styled(Style::Dim, text));
+    }
+}

@@ -1,0 +1,336 @@
+//! One session file: hashed, opened, and read row by row.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use futures_util::TryStreamExt;
+use hoop_schema::EventHash;
+use hoop_schema::chain::MerkleTree;
+use hoop_schema::row::Row;
+use sha2::{Digest, Sha256};
+
+use super::{Finding, Place, ShardReport, Verdict, Walk, columns};
+use crate::evidence::file::SessionFile;
+use crate::evidence::object::ObjectReader;
+use crate::evidence::{Error, StoredFile};
+use crate::output::Progress;
+use crate::sessions::View;
+
+/// Read at once for hashing.
+const HASH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Findings of rows of one file that are reported; a file that was re-ordered is wrong in every row.
+const ROW_FINDINGS_MAX: u64 = 10;
+
+/// What the next file has to link to.
+pub(crate) struct Linked {
+    pub(crate) sha256: EventHash,
+    /// Where the file ends; unknown when it has no readable footer.
+    pub(crate) pos_to: Option<u64>,
+}
+
+/// What is known of a file while its rows are read.
+struct Rows<'a> {
+    key: &'a str,
+    stored: &'a StoredFile,
+    read: u64,
+    without_position: u64,
+    tree: MerkleTree,
+    /// Position and producer's sequence of every row, to be looked at in the order of the log.
+    arrivals: Vec<(u64, super::sequences::Arrival)>,
+    faults: u64,
+}
+
+impl Walk {
+    /// Proves one file, given the one before it.
+    pub(crate) async fn file(
+        &mut self,
+        view: &View,
+        stored: &StoredFile,
+        before: Option<&(StoredFile, Linked)>,
+        progress: &mut Progress,
+    ) -> Result<Linked, Error> {
+        let key = stored.name.to_string();
+        self.report.files += 1;
+        self.report.bytes += stored.bytes;
+        let opened = SessionFile::open(&view.evidence, stored).await;
+        let sha256 = match hash(view, stored).await {
+            Ok(sha256) => sha256,
+            Err(e) => {
+                let finding = Finding::new(Verdict::Altered, &key, e);
+                self.report.found(finding);
+                EventHash::of(&[])
+            }
+        };
+        progress.advance(stored.bytes, &key);
+        let file = match opened {
+            Ok(file) => file,
+            Err(Error::Damaged { what, .. }) => {
+                let mut finding = Finding::new(Verdict::Altered, &key, what);
+                finding.readable = Some("nothing of this file; all other files are".into());
+                self.report.found(finding);
+                return Ok(Linked {
+                    sha256,
+                    pos_to: None,
+                });
+            }
+            Err(e) => return Err(e),
+        };
+        self.footer(stored, &file, &key);
+        self.link(stored, &file.footer, before);
+        self.cover(&file);
+        if self.reads_rows_of(stored) {
+            self.rows(&file, &key).await?;
+        }
+        Ok(Linked {
+            sha256,
+            pos_to: Some(file.footer.pos_to),
+        })
+    }
+
+    /// What a footer says of itself has to be what the name says.
+    fn footer(&mut self, stored: &StoredFile, file: &SessionFile, key: &str) {
+        let (name, footer) = (&stored.name, &file.footer);
+        let mut wrong = |what: String| {
+            let finding = Finding::new(Verdict::Altered, key, what);
+            self.report.found(finding);
+        };
+        if (&footer.class, footer.shard, footer.source, footer.pos_from)
+            != (&name.class, name.shard, name.source, name.pos_from)
+        {
+            wrong(format!(
+                "its footer is that of class {}, shard {}, log {}, position {}: it is another file under this name",
+                footer.class, footer.shard, footer.source, footer.pos_from
+            ));
+        }
+        if footer.v != 1 {
+            wrong(format!("its format version {} is not known", footer.v));
+        }
+        if footer.pos_to < footer.pos_from {
+            wrong(format!(
+                "it ends at position {} before it begins",
+                footer.pos_to
+            ));
+        }
+        if footer.rows != file.rows() {
+            wrong(format!(
+                "it has {} rows, its footer says {}",
+                file.rows(),
+                footer.rows
+            ));
+        }
+    }
+
+    fn cover(&mut self, file: &SessionFile) {
+        let footer = &file.footer;
+        let series = (&footer.class, footer.shard, footer.source);
+        let last = self.report.shards.last_mut();
+        match last.filter(|s| (&s.class, s.shard, s.source) == series) {
+            Some(shard) => {
+                shard.pos_to = footer.pos_to;
+                shard.files += 1;
+            }
+            None => self.report.shards.push(ShardReport {
+                class: footer.class.clone(),
+                shard: footer.shard,
+                source: footer.source,
+                pos_from: footer.pos_from,
+                pos_to: footer.pos_to,
+                files: 1,
+            }),
+        }
+    }
+
+    async fn rows(&mut self, file: &SessionFile, key: &str) -> Result<(), Error> {
+        let mut rows = Rows {
+            key,
+            stored: &file.stored,
+            read: 0,
+            without_position: 0,
+            tree: MerkleTree::default(),
+            arrivals: Vec::new(),
+            faults: 0,
+        };
+        let mut broken = None;
+        match file.stream(&[], 0..u64::MAX).await {
+            Ok(mut stream) => loop {
+                match stream.try_next().await {
+                    Ok(Some(batch)) => self.batch(&batch, &mut rows),
+                    Ok(None) => break,
+                    Err(e) => {
+                        broken = Some(e.to_string());
+                        break;
+                    }
+                }
+            },
+            Err(Error::Damaged { what, .. }) => broken = Some(what),
+            Err(e) => return Err(e),
+        }
+        self.report.events += rows.read;
+        if let Some(what) = broken {
+            let mut finding = Finding::new(Verdict::Altered, key, what);
+            finding.row = Some(rows.read);
+            finding.readable = Some(format!("its first {} of {} rows", rows.read, file.rows()));
+            self.report.found(finding);
+        }
+        self.whole(file, rows);
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &RecordBatch, rows: &mut Rows<'_>) {
+        let events = batch
+            .column_by_name("event_json")
+            .and_then(|c| c.as_string_opt::<i32>());
+        let positions = batch
+            .column_by_name("position")
+            .and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let (Some(events), Some(positions)) = (events, positions) else {
+            if rows.faults == 0 {
+                let what = "it has no columns event_json and position of the right type";
+                let finding = Finding::new(Verdict::Altered, rows.key, what);
+                self.report.found(finding);
+            }
+            rows.faults += 1;
+            return;
+        };
+        let columns = columns::Columns::of(batch);
+        for missing in columns.missing() {
+            if rows.read == 0 {
+                let mut finding = Finding::new(
+                    Verdict::Altered,
+                    rows.key,
+                    "it lacks a column, or its type is wrong",
+                );
+                finding.column = Some(missing.to_owned());
+                self.report.found(finding);
+            }
+        }
+        for i in 0..batch.num_rows() {
+            let position = (!positions.is_null(i)).then(|| positions.value(i));
+            let position = position.and_then(|p| u64::try_from(p).ok());
+            self.row(events.value(i).as_bytes(), &columns, i, position, rows);
+            rows.read += 1;
+        }
+    }
+
+    fn row(
+        &mut self,
+        bytes: &[u8],
+        columns: &columns::Columns<'_>,
+        i: usize,
+        position: Option<u64>,
+        rows: &mut Rows<'_>,
+    ) {
+        let hash = EventHash::of(bytes);
+        rows.tree.push(hash);
+        let place = Place {
+            object: rows.key,
+            row: Some(rows.read),
+            position,
+        };
+        let mut fault = |finding: Finding| {
+            rows.faults += 1;
+            if rows.faults <= ROW_FINDINGS_MAX {
+                self.report.found(finding);
+            } else {
+                self.report.verdict = self.report.verdict.max(finding.verdict);
+                self.report.findings_left_out += 1;
+            }
+        };
+        let row = match Row::read(bytes) {
+            Ok(row) => row,
+            Err(e) => {
+                let what = format!("its event cannot be read ({e})");
+                let mut finding = place.finding(Verdict::Altered, what);
+                finding.column = Some("event_json".into());
+                return fault(finding);
+            }
+        };
+        if let Some(wrong) = columns.disagrees(i, &row) {
+            let what = format!(
+                "the column says {}, its event says {}",
+                wrong.has, wrong.event
+            );
+            let mut finding = place.finding(Verdict::Altered, what);
+            finding.column = Some(wrong.column.to_owned());
+            finding.readable = Some("all rows; what the event says is what counts".into());
+            fault(finding);
+        }
+        let name = &rows.stored.name;
+        if &*row.class != name.class.as_str() || row.shard != name.shard {
+            let what = format!(
+                "its event belongs to class {}, shard {}",
+                &*row.class, row.shard.0
+            );
+            fault(place.finding(Verdict::Altered, what));
+        }
+        if position.is_none() {
+            rows.without_position += 1;
+        }
+        let arrival = self.sequences.arrival(&row);
+        let order = position.unwrap_or(u64::MAX);
+        rows.arrivals.push((order, arrival));
+        self.event(&row, hash, bytes, &place);
+    }
+
+    /// What can only be said once all rows were read.
+    fn whole(&mut self, file: &SessionFile, mut rows: Rows<'_>) {
+        let footer = &file.footer;
+        let mut wrong = |what: String| {
+            let mut finding = Finding::new(Verdict::Altered, rows.key, what);
+            finding.readable = Some("all of its rows".into());
+            self.report.found(finding);
+        };
+        if rows.read == file.rows() && rows.tree.root() != footer.events_root {
+            wrong(format!(
+                "the hash over its events is {}, its footer says {}: an event was edited, dropped, added or moved",
+                rows.tree.root(),
+                footer.events_root
+            ));
+        }
+        if rows.read == file.rows() && rows.without_position != footer.recorder_rows {
+            wrong(format!(
+                "{} rows have no position, its footer says {}",
+                rows.without_position, footer.recorder_rows
+            ));
+        }
+        rows.arrivals
+            .sort_by_key(|(order, arrival)| (*order, arrival.seq));
+        let with_position = rows.arrivals.iter().filter(|(p, _)| *p != u64::MAX);
+        let positions: Vec<u64> = with_position.map(|(p, _)| *p).collect();
+        if let Some(twice) = positions.windows(2).find(|pair| pair[0] == pair[1]) {
+            wrong(format!("position {} is there twice", twice[0]));
+        }
+        let outside = positions
+            .iter()
+            .find(|p| !(footer.pos_from..footer.pos_to).contains(p));
+        if let Some(outside) = outside {
+            wrong(format!(
+                "position {outside} is not among those it covers, {} to {}",
+                footer.pos_from, footer.pos_to
+            ));
+        }
+        for (_, arrival) in rows.arrivals {
+            self.sequences.take(&arrival, rows.key, &mut self.report);
+        }
+    }
+}
+
+/// SHA-256 of the object, read in pieces.
+async fn hash(view: &View, stored: &StoredFile) -> Result<EventHash, String> {
+    let store = view.evidence.store.clone().ok_or("there is no store")?;
+    let reader = ObjectReader::open(
+        store,
+        stored.name.to_string(),
+        stored.bytes,
+        0,
+        std::sync::Arc::clone(&view.evidence.stats),
+    );
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while at < stored.bytes {
+        let end = stored.bytes.min(at + HASH_BYTES);
+        hash.update(reader.read(at..end).await.map_err(|e| e.to_string())?);
+        at = end;
+    }
+    Ok(EventHash::from_bytes(hash.finalize().into()))
+}
