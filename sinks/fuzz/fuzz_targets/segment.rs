@@ -22,7 +22,13 @@ fuzz_target!(|input: &[u8]| {
     }
     let found: Vec<_> = read_segment(&bytes)
         .into_iter()
-        .map(|record| (record.position.0, record.log_ts.as_micros(), record.bytes.to_vec()))
+        .map(|record| {
+            (
+                record.position.0,
+                record.log_ts.as_micros(),
+                record.bytes.to_vec(),
+            )
+        })
         .collect();
     assert_eq!(found, valid_records(&bytes));
 });
@@ -71,8 +77,12 @@ fn valid_records(bytes: &[u8]) -> Vec<(u64, i64, Vec<u8>)> {
         return records;
     }
     let hexadecimal = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    let (seed, mut expected, created, len) =
-        (u32_at(bytes, 20), u64_at(bytes, 24), u64_at(bytes, 32) as i64, u64_at(bytes, 40));
+    let (seed, mut expected, created, len) = (
+        u32_at(bytes, 20),
+        u64_at(bytes, 24),
+        u64_at(bytes, 32) as i64,
+        u64_at(bytes, 40),
+    );
     if !bytes[8..16].iter().all(hexadecimal) || expected == 0 || len < 8192 || len % 4096 != 0 {
         return records;
     }
