@@ -125,10 +125,15 @@ impl Machine {
                 Expect::Scalar(scalar) => self.in_scalar(scalar, chunk, at, out),
                 _ => self.between(chunk, at, out),
             };
-            at = taken.map_err(|(at, what)| MaskError {
-                offset: self.offset + at as u64,
-                what,
-            })?;
+            at = match taken {
+                Ok(at) => at,
+                Err((at, what)) => {
+                    // What comes out before a mistake must not depend on how the body was cut.
+                    self.copy_until(chunk, at, out);
+                    let offset = self.offset + at as u64;
+                    return Err(MaskError { offset, what });
+                }
+            };
         }
         if let Some(from) = self.copy_from {
             out.extend_from_slice(&chunk[from..]);
@@ -383,7 +388,11 @@ impl Machine {
         self.take(piece, out);
     }
 
+    #[inline]
     fn take_open_half(&mut self, out: &mut Vec<u8>) {
+        if !self.escape.has_half() {
+            return;
+        }
         let mut decoded = std::mem::take(&mut self.decoded);
         decoded.clear();
         self.escape.flush(&mut decoded);
@@ -410,12 +419,18 @@ impl Machine {
     #[inline]
     fn end_string(&mut self, at: usize, out: &mut Vec<u8>) {
         self.take_open_half(out);
-        match std::mem::replace(&mut self.string, Use::Copy) {
-            Use::Copy => self.after_value(),
+        // Most strings are these; they need no clearing away.
+        match self.string {
+            Use::Copy => return self.after_value(),
             Use::CopyKey => {
                 self.slot = Slot::Skip;
                 self.expect = Expect::Colon;
+                return;
             }
+            _ => {}
+        }
+        match std::mem::replace(&mut self.string, Use::Copy) {
+            Use::Copy | Use::CopyKey => {}
             Use::Key => {
                 let frame = self.frames.last();
                 self.slot = frame.map_or(Slot::Skip, |frame| frame.slot_of_key(&self.text));

@@ -100,6 +100,12 @@ impl Escape {
         Some(())
     }
 
+    /// Whether the first half of a surrogate pair waits for its second.
+    #[inline]
+    pub(super) fn has_half(&self) -> bool {
+        self.high.is_some()
+    }
+
     /// Ends a half pair that nothing can complete any more.
     #[inline]
     pub(super) fn flush(&mut self, plain: &mut Vec<u8>) {

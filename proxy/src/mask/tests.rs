@@ -179,6 +179,9 @@ fn doubt_masks() {
         r#"{"items":[{"data":{"p":"hunter2"}}],"kind":"SecretList"}"#,
         r#"{"kind":"Secret","metadata":{"annotations":{"objectset.rio.cattle.io/applied":"hunter2"}}}"#,
         r#"{"kind":"Secret","metadata":{"annotations":{"kapp.k14s.io/original":"no JSON, but hunter2"}}}"#,
+        r#"{"kind":"Secret","metadata":{"annotations":{"kapp.k14s.io/original":"{\"kind\":\"Secret\", hunter2"}}}"#,
+        r#"{"kind":"Secret","metadata":{"annotations":{"kapp.k14s.io/original":"\"hunter2\""}}}"#,
+        r#"{"kind":"Secret","metadata":{"annotations":{"kapp.k14s.io/original":"{\"data\":{\"p\":\"hunter2"}}}"#,
         r#"{"kind":"TokenReview","spec":{"token":"hunter2"}}"#,
     ] {
         let (text, masked) = mask(MaskHint::Unknown, body);
