@@ -1,1 +1,9 @@
-//! Placeholder.
+//! End-to-end tests, and the bed of real servers they run on.
+//!
+//! [`testbed`] builds and starts the servers; `tests/end_to_end` holds the tests, one program for all of them. The
+//! tests of this package's own code, and those that read the workspace itself, are ordinary unit tests.
+
+pub mod testbed;
+
+#[cfg(test)]
+mod workspace;

@@ -1,0 +1,210 @@
+//! Builds the servers and clients from their own package sources, once, into the cache.
+//!
+//! A build that was broken off goes on where it was: Go keeps every compiled package in a cache of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use super::cache;
+use super::progress::Progress;
+
+/// The folder of the Go module, and its files by name.
+const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/kubernetes");
+const MODULE_FILES: [(&str, &[u8]); 3] = [
+    ("go.mod", include_bytes!("../../testbed/kubernetes/go.mod")),
+    ("go.sum", include_bytes!("../../testbed/kubernetes/go.sum")),
+    (
+        "cmd/testbed/main.go",
+        include_bytes!("../../testbed/kubernetes/cmd/testbed/main.go"),
+    ),
+];
+
+/// helm, as a Go module.
+const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
+
+/// DuckDB, as a Python package.
+const DUCKDB_VERSION: &str = "2.0.0";
+
+/// Lines of a compiler that are kept for the report of a failure.
+const LINES_KEPT: usize = 30;
+
+/// Lines that may wait while the screen is drawn.
+const LINES_WAITING: usize = 256;
+
+/// The program with etcd, kube-apiserver and kubectl in it.
+pub(crate) fn kubernetes() -> Result<PathBuf> {
+    let folder = cache::made_once(&format!("kubernetes-{}", module_hash()), |folder| {
+        let mut list = go_in_module();
+        list.args([
+            "list",
+            "-trimpath",
+            "-deps",
+            "-f",
+            "{{if .Stale}}{{.ImportPath}}{{end}}",
+            "./cmd/testbed",
+        ]);
+        let stale = run("fetching the sources of Kubernetes", 0, &mut list)?;
+        let version = kubernetes_version()?;
+        let minor = version.split('.').nth(1).unwrap_or_default();
+        let package = "k8s.io/component-base/version";
+        let flags = format!(
+            "-s -w -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+        );
+        let mut build = go_in_module();
+        build
+            .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .args([&flags, "-o"])
+            .arg(folder.join("testbed"))
+            .arg("./cmd/testbed");
+        let parts = stale.lines().filter(|line| !line.is_empty()).count() as u64;
+        run(
+            "building Kubernetes (5 to 15 minutes the first time)",
+            parts,
+            &mut build,
+        )?;
+        Ok(())
+    })?;
+    Ok(folder.join("testbed"))
+}
+
+/// The program helm.
+pub(crate) fn helm() -> Result<PathBuf> {
+    let (package, version) = HELM;
+    let folder = cache::made_once(&format!("helm-{version}"), |folder| {
+        let mut install = Command::new("go");
+        install
+            .args(["install", "-v", "-trimpath"])
+            .arg(format!("{package}@{version}"))
+            .env("GOBIN", folder)
+            .env("CGO_ENABLED", "0");
+        run("building helm (1 to 3 minutes)", 0, &mut install)?;
+        Ok(())
+    })?;
+    Ok(folder.join("helm"))
+}
+
+/// The folder of Python packages with DuckDB in it.
+pub(crate) fn duckdb() -> Result<PathBuf> {
+    // A folder of packages and not a virtual environment: that one cannot be renamed when it is done.
+    cache::made_once(&format!("duckdb-{DUCKDB_VERSION}"), |folder| {
+        let mut install = Command::new("python3");
+        install
+            .args(["-m", "pip", "install", "--quiet", "--no-cache-dir"])
+            .args(["--disable-pip-version-check", "--target"])
+            .arg(folder)
+            .arg(format!("duckdb=={DUCKDB_VERSION}"));
+        run("fetching DuckDB", 0, &mut install)?;
+        Ok(())
+    })
+}
+
+/// What the module's files are, so that a change of them builds anew.
+fn module_hash() -> String {
+    let mut hash = Sha256::new();
+    for (name, content) in MODULE_FILES {
+        hash.update(format!("{name} {}\n", content.len()));
+        hash.update(content);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The version of Kubernetes in `go.mod`, without the `v`.
+fn kubernetes_version() -> Result<&'static str> {
+    let (_, go_mod) = MODULE_FILES[0];
+    std::str::from_utf8(go_mod)?
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
+        .context("go.mod does not require k8s.io/kubernetes")
+}
+
+fn go_in_module() -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(Path::new(MODULE))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=readonly");
+    command
+}
+
+/// Runs a command to its end, each line of its standard error being a step, and returns its standard output.
+fn run(what: &str, steps: u64, command: &mut Command) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let mut stdout = child.stdout.take().expect("standard output is piped");
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let output = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let (sender, lines) = sync_channel(LINES_WAITING);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut progress = Progress::begin(what, steps);
+    let mut kept = std::collections::VecDeque::new();
+    loop {
+        match lines.recv_timeout(Duration::from_secs(1)) {
+            Ok(line) => {
+                progress.step();
+                kept.push_back(line);
+                if kept.len() > LINES_KEPT {
+                    kept.pop_front();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        progress.tick();
+    }
+    let status = child.wait()?;
+    progress.end();
+    reader.join().expect("the reader does not panic");
+    let output = output.join().expect("the reader does not panic")?;
+    if !status.success() {
+        bail!("{what} failed ({status}):\n{}", Vec::from(kept).join("\n"));
+    }
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_kubernetes_is_that_of_the_module() {
+        assert!(kubernetes_version().unwrap().starts_with("1."));
+    }
+
+    #[test]
+    fn a_failed_command_says_what_it_said() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first >&2; echo result; echo last >&2; exit 3"]);
+        let error = run("trying", 0, &mut command).unwrap_err().to_string();
+        assert!(
+            error.contains("first\nlast") && error.contains("3"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_command_that_works_returns_its_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo noise >&2; echo result"]);
+        assert_eq!(run("trying", 0, &mut command).unwrap(), "result\n");
+    }
+}

@@ -1,0 +1,131 @@
+//! Runs the tests: which parts of the test bed each needs, what is skipped, what is shared.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use anyhow::{Result, anyhow};
+use hoop_tests::testbed::{self, ApiServer, Need, Run};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Tests that run at once. They wait for servers most of the time.
+const TESTS_AT_ONCE: usize = 4;
+
+/// One test.
+#[derive(Clone)]
+pub(crate) struct Test {
+    name: &'static str,
+    needs: &'static [Need],
+    body: fn() -> Result<()>,
+}
+
+impl Test {
+    pub(crate) fn new(
+        name: &'static str,
+        needs: &'static [Need],
+        body: fn() -> Result<()>,
+    ) -> Self {
+        Self { name, needs, body }
+    }
+}
+
+/// Functions as tests, all of which need the same.
+macro_rules! tests {
+    ($needs:expr; $($name:ident),* $(,)?) => {
+        vec![$($crate::harness::Test::new(
+            concat!(module_path!(), "::", stringify!($name)),
+            $needs,
+            $name,
+        )),*]
+    };
+}
+pub(crate) use tests;
+
+/// What the tests of one run share.
+#[derive(Default)]
+struct Shared {
+    run: Option<Arc<Run>>,
+    /// The API server, or why there is none: it is not tried again for every test.
+    api_server: Option<Result<Arc<ApiServer>, String>>,
+}
+
+static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
+
+fn with_shared<T>(f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    f(shared.get_or_insert_default())
+}
+
+/// The state of this test run.
+pub(crate) fn this_run() -> Result<Arc<Run>> {
+    with_shared(run_of)
+}
+
+fn run_of(shared: &mut Shared) -> Result<Arc<Run>> {
+    if let Some(run) = &shared.run {
+        return Ok(run.clone());
+    }
+    Ok(shared.run.insert(Arc::new(Run::begin()?)).clone())
+}
+
+/// The API server of this test run; the first caller starts it, the others wait.
+pub(crate) fn api_server() -> Result<Arc<ApiServer>> {
+    with_shared(|shared| {
+        let run = run_of(shared)?;
+        let started = shared.api_server.get_or_insert_with(|| {
+            ApiServer::start(&run)
+                .map(Arc::new)
+                .map_err(|error| format!("{error:#}"))
+        });
+        started.clone().map_err(|error| anyhow!(error))
+    })
+}
+
+/// Held for reading by tests that only have to be right, for writing by those that measure time.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Waits until the other tests are done, and keeps them from beginning: for tests that measure time.
+pub(crate) fn machine_alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs the tests that the command line asks for.
+pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    let required = testbed::required();
+    let mut lacking: BTreeMap<Need, Option<&'static str>> = BTreeMap::new();
+    let mut skipped: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
+    let mut trials = Vec::new();
+    for test in tests {
+        let reason = test
+            .needs
+            .iter()
+            .find_map(|need| *lacking.entry(*need).or_insert_with(|| need.lacking()));
+        let name = test.name.trim_start_matches("end_to_end::");
+        let trial = Trial::test(name, move || match reason {
+            Some(reason) => Err(Failed::from(format!("needed here and missing: {reason}"))),
+            None => (test.body)().map_err(|error| Failed::from(format!("{error:?}"))),
+        });
+        let skip = reason.is_some() && !required;
+        if let Some(reason) = reason.filter(|_| skip) {
+            skipped.entry(reason).or_default().push(name);
+        }
+        trials.push(trial.with_ignored_flag(skip));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Ends the servers and removes their data.
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    summarize(&skipped);
+    conclusion.exit_code()
+}
+
+#[expect(clippy::print_stdout, reason = "this is the output of the tests")]
+fn summarize(skipped: &BTreeMap<&str, Vec<&str>>) {
+    for (reason, names) in skipped {
+        println!("skipped {} end-to-end tests, since {reason}:", names.len());
+        for name in names {
+            println!("    {name}");
+        }
+    }
+}
