@@ -186,10 +186,8 @@ fn lints_are_set_once() {
 
 #[test]
 fn modules_are_files_beside_their_folders() {
-    let wrong: Vec<_> = files("mod.rs")
-        .into_iter()
-        .filter(|p| p.ends_with("mod.rs"))
-        .collect();
+    let mut wrong = files(".rs");
+    wrong.retain(|path| path.ends_with("mod.rs"));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 

@@ -90,6 +90,11 @@ impl Kubectl {
         }
     }
 
+    /// The same kubectl with another kubeconfig; what it caches goes into `home`.
+    pub fn with_kubeconfig(&self, kubeconfig: &Path, home: &Path) -> Self {
+        Self::new(&self.program, kubeconfig, home)
+    }
+
     /// Runs `kubectl ARGUMENTS` to its end.
     ///
     /// # Errors

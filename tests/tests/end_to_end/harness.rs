@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Result, anyhow};
 use hoop_tests::testbed::{self, ApiServer, Need, Run};
@@ -17,6 +17,7 @@ pub(crate) struct Test {
     name: &'static str,
     needs: &'static [Need],
     body: fn() -> Result<()>,
+    alone: bool,
 }
 
 impl Test {
@@ -25,7 +26,22 @@ impl Test {
         needs: &'static [Need],
         body: fn() -> Result<()>,
     ) -> Self {
-        Self { name, needs, body }
+        Self {
+            name,
+            needs,
+            body,
+            alone: false,
+        }
+    }
+
+    fn run(&self) -> Result<(), Failed> {
+        let (_alone, _among_others);
+        if self.alone {
+            _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        } else {
+            _among_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        (self.body)().map_err(|error| Failed::from(format!("{error:?}")))
     }
 }
 
@@ -44,9 +60,10 @@ pub(crate) use tests;
 /// What the tests of one run share.
 #[derive(Default)]
 struct Shared {
-    run: Option<Arc<Run>>,
     /// The API server, or why there is none: it is not tried again for every test.
     api_server: Option<Result<Arc<ApiServer>, String>>,
+    /// Goes last, with its folder.
+    run: Option<Arc<Run>>,
 }
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
@@ -54,11 +71,6 @@ static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
 fn with_shared<T>(f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     f(shared.get_or_insert_default())
-}
-
-/// The state of this test run.
-pub(crate) fn this_run() -> Result<Arc<Run>> {
-    with_shared(run_of)
 }
 
 fn run_of(shared: &mut Shared) -> Result<Arc<Run>> {
@@ -84,13 +96,9 @@ pub(crate) fn api_server() -> Result<Arc<ApiServer>> {
 /// Held for reading by tests that only have to be right, for writing by those that measure time.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Waits until the other tests are done, and keeps them from beginning: for tests that measure time.
-pub(crate) fn machine_alone() -> RwLockWriteGuard<'static, ()> {
-    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Runs the tests that the command line asks for.
-pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
+pub(crate) fn run(mut tests: Vec<Test>) -> ExitCode {
+    tests.sort_by_key(|test| test.alone);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
     let required = testbed::required();
@@ -105,7 +113,7 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
         let name = test.name.trim_start_matches("end_to_end::");
         let trial = Trial::test(name, move || match reason {
             Some(reason) => Err(Failed::from(format!("needed here and missing: {reason}"))),
-            None => (test.body)().map_err(|error| Failed::from(format!("{error:?}"))),
+            None => test.run(),
         });
         let skip = reason.is_some() && !required;
         if let Some(reason) = reason.filter(|_| skip) {
