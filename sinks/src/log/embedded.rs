@@ -54,19 +54,23 @@
 //!
 //! Not here: what events are (`hoop_schema`), which shard an event belongs to (its session says so).
 
+mod cursor;
 mod error;
 mod frame;
 mod layout;
 mod options;
 mod queue;
+mod read_only;
 mod reader;
 mod recover;
 mod room;
 mod segment;
+mod spare;
 mod writer;
 
 pub use error::OpenError;
 pub use options::Options;
+pub use read_only::EmbeddedReader;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,7 +84,6 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use hoop_schema::{Class, Shard, SourceId, Timestamp};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use self::error::{Refusal, io_error};
 use self::layout::{Description, Lock};
@@ -93,9 +96,6 @@ use super::{
     ReadError,
 };
 
-/// How often a reader looks for what another process has written.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
 /// The log of one class, for the process that writes it: writer and reader in one.
 #[derive(Debug)]
 pub struct EmbeddedLog {
@@ -105,13 +105,6 @@ pub struct EmbeddedLog {
     /// Turns true when the writer has ended and the lock is free.
     ended: watch::Receiver<bool>,
     thread: Option<thread::JoinHandle<()>>,
-}
-
-/// Reads the log of one class while another process, or none, writes it. Takes no lock and changes nothing.
-#[derive(Debug)]
-pub struct EmbeddedReader {
-    description: Description,
-    readers: Arc<[ShardReader]>,
 }
 
 impl EmbeddedLog {
@@ -135,7 +128,7 @@ impl EmbeddedLog {
             let found = recover::recover(dir.clone(), shard, source, &options)?;
             let path = layout::spare_path(&dir);
             let spare =
-                room::open_spare(&path, options.segment_bytes).map_err(io_error("open", &path))?;
+                spare::open_spare(&path, options.segment_bytes).map_err(io_error("open", &path))?;
             spares.extend(spare.map(|spare| (shard.0, spare)));
             rooms.push(ShardRoom::new(
                 shard,
@@ -211,7 +204,7 @@ impl EmbeddedLog {
 }
 
 impl Drop for EmbeddedLog {
-    /// Writes what was taken, and frees the lock.
+    /// Writes what was taken, and frees the lock. Blocks for as long as that takes.
     fn drop(&mut self) {
         self.queue.close();
         if let Some(thread) = self.thread.take()
@@ -222,25 +215,6 @@ impl Drop for EmbeddedLog {
                 "the writer thread of the log has panicked"
             );
         }
-    }
-}
-
-impl EmbeddedReader {
-    /// Opens the log of `class` under `dir` for reading.
-    ///
-    /// # Errors
-    /// When there is none, or its description cannot be read.
-    pub fn open(dir: &Path, class: &Class) -> Result<Self, OpenError> {
-        let dir = layout::class_dir(dir, class);
-        let description = Description::read(&dir, class)?.ok_or_else(|| OpenError::Missing {
-            dir: dir.clone(),
-            class: class.as_str().to_owned(),
-        })?;
-        let readers = shard_readers(description.source, description.shards as usize, &dir);
-        Ok(Self {
-            description,
-            readers,
-        })
     }
 }
 
@@ -324,51 +298,6 @@ impl EventReader for EmbeddedLog {
             self.room.commit(shard, position.0);
         }
     }
-}
-
-#[async_trait]
-impl EventReader for EmbeddedReader {
-    fn class(&self) -> &Class {
-        &self.description.class
-    }
-
-    fn shards(&self) -> u32 {
-        self.description.shards
-    }
-
-    fn source(&self) -> SourceId {
-        self.description.source
-    }
-
-    async fn bounds(&self, shard: Shard) -> Result<Bounds, ReadError> {
-        let index = existing(&self.readers, shard)?;
-        let readers = Arc::clone(&self.readers);
-        blocking(move || readers[index].bounds(View::Folder)).await
-    }
-
-    async fn read(
-        &self,
-        shard: Shard,
-        from: Position,
-        bytes_max: usize,
-        wait: Duration,
-    ) -> Result<Vec<LogRecord>, ReadError> {
-        let index = existing(&self.readers, shard)?;
-        let deadline = Instant::now() + wait;
-        loop {
-            let readers = Arc::clone(&self.readers);
-            let records =
-                blocking(move || readers[index].read(View::Folder, from.0, bytes_max)).await?;
-            let now = Instant::now();
-            if !records.is_empty() || now >= deadline {
-                return Ok(records);
-            }
-            tokio::time::sleep(POLL_INTERVAL.min(deadline - now)).await;
-        }
-    }
-
-    /// Does nothing: retention is the business of the process that writes the log.
-    async fn committed(&self, _shard: Shard, _position: Position) {}
 }
 
 fn shard_readers(source: SourceId, shards: usize, dir: &Path) -> Arc<[ShardReader]> {

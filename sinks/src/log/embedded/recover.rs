@@ -11,8 +11,8 @@ use super::error::{OpenError, io_error};
 use super::frame::{BLOCK, FRAME_BYTES_MAX, FrameBuilder};
 use super::layout::{self, SegmentMap};
 use super::options::Options;
-use super::room::create_spare;
 use super::segment::{Found, ReadAt, SegmentHead, find_later_frame, read_frame};
+use super::spare::create_spare;
 use super::writer::Active;
 use crate::log::{Position, ReadError};
 

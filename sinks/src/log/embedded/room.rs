@@ -4,9 +4,8 @@
 //! what is committed. The writer only ever waits for it when a segment fills faster than a file can be filled.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,21 +13,17 @@ use std::time::{Duration, Instant};
 
 use hoop_schema::{Class, Shard, SourceId, Timestamp};
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::FallocateFlags;
 use tokio::sync::watch;
 
 use super::error::Refusal;
-use super::frame::BLOCK;
 use super::layout::{self, SegmentMap};
 use super::options::Options;
-use super::segment::SegmentHead;
+use super::spare::{Spare, create_spare, open_spare};
 
 /// How often segments are looked at for their age.
 const AGE_INTERVAL: Duration = Duration::from_secs(10);
 /// Warnings about the same trouble come at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// Zeros are written in pieces of this size.
-const ZEROS: usize = 1 << 20;
 
 /// What the writer, the readers and the helper thread share about a log.
 #[derive(Debug)]
@@ -53,15 +48,6 @@ pub(crate) struct ShardRoom {
     committed: AtomicU64,
 }
 
-/// A file that is ready to become a segment.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    pub(crate) file: File,
-    pub(crate) path: PathBuf,
-    /// Whether it holds remains of a former life.
-    pub(crate) recycled: bool,
-}
-
 #[derive(Debug)]
 struct State {
     spares: Vec<SpareState>,
@@ -69,8 +55,6 @@ struct State {
     blocked: Option<Refusal>,
     stopping: bool,
     warned: Option<Instant>,
-    /// What is written down as committed.
-    persisted: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -128,10 +112,6 @@ impl Room {
         for (shard, spare) in spares {
             states[shard as usize] = SpareState::Ready(spare);
         }
-        let persisted = shards
-            .iter()
-            .map(|shard| shard.committed.load(Ordering::Relaxed))
-            .collect();
         Self {
             class,
             source,
@@ -142,7 +122,6 @@ impl Room {
                 blocked: None,
                 stopping: false,
                 warned: None,
-                persisted,
             }),
             changed: Condvar::new(),
         }
@@ -225,10 +204,16 @@ impl Room {
 
     /// The helper thread.
     pub(crate) fn run(&self) {
-        let mut state = self.state.lock();
         let mut aged: Option<Instant> = None;
+        let mut persisted = self.committed();
+        let mut state = self.state.lock();
         loop {
-            self.persist_committed(&mut state);
+            if self.committed() != persisted {
+                drop(state);
+                self.persist_committed(&mut persisted);
+                state = self.state.lock();
+                continue;
+            }
             if state.stopping {
                 return;
             }
@@ -255,25 +240,18 @@ impl Room {
                 state = self.state.lock();
                 continue;
             }
-            if !self.has_new_commits(&state) && !state.stopping {
-                // Woken or not, the loop looks at everything.
-                let _ = self.changed.wait_for(&mut state, AGE_INTERVAL);
-            }
+            // Woken or not, the loop looks at everything.
+            let _ = self.changed.wait_for(&mut state, AGE_INTERVAL);
         }
     }
 
-    fn has_new_commits(&self, state: &State) -> bool {
-        let current = self
-            .shards
-            .iter()
-            .map(|shard| shard.committed.load(Ordering::Acquire));
-        current
-            .zip(&state.persisted)
-            .any(|(now, then)| now != *then)
+    fn committed(&self) -> Vec<u64> {
+        let committed = |shard: &ShardRoom| shard.committed.load(Ordering::Acquire);
+        self.shards.iter().map(committed).collect()
     }
 
-    fn persist_committed(&self, state: &mut State) {
-        for (shard, persisted) in self.shards.iter().zip(&mut state.persisted) {
+    fn persist_committed(&self, persisted: &mut [u64]) {
+        for (shard, persisted) in self.shards.iter().zip(persisted) {
             let committed = shard.committed.load(Ordering::Acquire);
             if committed == *persisted {
                 continue;
@@ -395,78 +373,6 @@ impl Room {
         }
         true
     }
-}
-
-impl Spare {
-    /// Makes it the segment that begins at `first`. Durable when this returns.
-    ///
-    /// # Errors
-    /// When the file system refuses; the file is then still a spare, or a segment without records.
-    pub(crate) fn activate(self, shard_dir: &Path, head: &SegmentHead) -> io::Result<File> {
-        // The block of zeros after the head says that no frame was written yet.
-        let mut blocks = vec![0; 2 * BLOCK];
-        blocks[..BLOCK].copy_from_slice(&head.encode());
-        self.file.write_all_at(&blocks, 0)?;
-        rustix::fs::fdatasync(&self.file)?;
-        fs::rename(&self.path, layout::segment_path(shard_dir, head.first))?;
-        layout::sync_dir(shard_dir)?;
-        Ok(self.file)
-    }
-}
-
-/// Opens a file that an earlier process left as a spare. `None`, and it is removed, when it has another length.
-pub(crate) fn open_spare(path: &Path, len: u64) -> io::Result<Option<Spare>> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if file.metadata()?.len() != len {
-        fs::remove_file(path)?;
-        return Ok(None);
-    }
-    Ok(Some(Spare {
-        file,
-        path: path.to_owned(),
-        recycled: true,
-    }))
-}
-
-/// Makes a file of zeros whose blocks are all allocated and written: a later write in place changes no metadata, so
-/// that its sync has only the data to write. Nothing is left behind when there is no room.
-pub(crate) fn create_spare(shard_dir: &Path, len: u64) -> io::Result<Spare> {
-    let path = layout::spare_path(shard_dir);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(&path)?;
-    if let Err(error) = fill_with_zeros(&file, len) {
-        fs::remove_file(&path)?;
-        return Err(error);
-    }
-    Ok(Spare {
-        file,
-        path,
-        recycled: false,
-    })
-}
-
-fn fill_with_zeros(file: &File, len: u64) -> io::Result<()> {
-    // Tells at once when there is no room. A file system that cannot do it says so, and the zeros do the work.
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let zeros = vec![0; ZEROS];
-    let mut at = 0;
-    while at < len {
-        let piece = usize::try_from(len - at).map_or(ZEROS, |rest| rest.min(ZEROS));
-        file.write_all_at(&zeros[..piece], at)?;
-        at += piece as u64;
-    }
-    file.sync_all()
 }
 
 fn no_room(dir: &Path) -> impl FnOnce(io::Error) -> Refusal + use<> {
