@@ -150,7 +150,7 @@ pub enum RecordError {
     #[error("too many events wait for the log")]
     Overloaded,
     /// The request's attributes alone do not fit into an event: 431.
-    #[error("the request's attributes are too long to be recorded ({0} bytes)")]
+    #[error("the request's attributes are too long to be recorded ({0} bytes or more)")]
     TooLong(usize),
     /// The rule names a class that has no log: a mistake in the configuration, found when policy is loaded.
     #[error("class {0} has no log; add it to the classes of the log")]
@@ -259,3 +259,6 @@ impl Drop for Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

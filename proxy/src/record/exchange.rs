@@ -266,20 +266,21 @@ impl Course {
             };
             intent.body = inline;
             let kind = Kind::from(intent);
-            let fields =
-                encode_fields(&kind).map_err(|_| RecordError::TooLong(FIELDS_BYTES_MAX + 1))?;
-            if fields.len() > FIELDS_BYTES_MAX {
+            let fields = encode_fields(&kind)
+                .ok()
+                .filter(|fields| fields.len() <= FIELDS_BYTES_MAX);
+            let Some(fields) = fields else {
                 let Kind::Intent(again) = kind else {
                     unreachable!("made of an intent above")
                 };
                 if apart || body.is_none() {
                     self.lanes.metrics().drop_event(DropReason::TooLong);
-                    return Err(RecordError::TooLong(fields.len()));
+                    return Err(RecordError::TooLong(FIELDS_BYTES_MAX + 1));
                 }
                 // Long attributes and a long body together: the body goes into chunks.
                 (intent, apart) = (again, true);
                 continue;
-            }
+            };
             let mut deliveries = Vec::with_capacity(1 + pieces.len());
             // From here on there is something that an outcome must follow.
             self.decided = Some(decided);

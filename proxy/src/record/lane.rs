@@ -41,6 +41,8 @@ pub(super) struct State {
     envelope: Envelope,
     random: SmallRng,
     own: Option<OwnSession>,
+    /// The lowest part that the producer's next session may be, and the session before it.
+    next_own: (u32, Option<SessionId>),
     losses: BTreeMap<u64, Loss>,
     /// Whether a task is telling of the losses.
     reporting: bool,
@@ -97,6 +99,7 @@ impl Lane {
                 envelope,
                 random,
                 own: None,
+                next_own: (0, None),
                 losses: BTreeMap::new(),
                 reporting: false,
                 active: false,
@@ -180,7 +183,7 @@ impl Lane {
         let mut own = match state.own.take() {
             Some(own) => own,
             None => {
-                let (own, event) = self.begin_own(state, now, 0, None)?;
+                let (own, event) = self.begin_own(state, now)?;
                 start = Some(event);
                 own
             }
@@ -216,8 +219,9 @@ impl Lane {
         let end = encode_fields(&SessionEnd { cause, strands }.into())?;
         let mut events =
             vec![self.number(state, now, (own.id, &mut own.strand), &end, Fate::Append)?];
+        state.next_own = (own.part + 1, Some(own.id));
         if cause == SessionEndCause::Rollover {
-            let (next, start) = self.begin_own(state, now, own.part + 1, Some(own.id))?;
+            let (next, start) = self.begin_own(state, now)?;
             state.own = Some(next);
             events.push(start);
         }
@@ -233,9 +237,8 @@ impl Lane {
         &self,
         state: &mut State,
         now: Timestamp,
-        part_min: u32,
-        predecessor: Option<SessionId>,
     ) -> Result<(OwnSession, Numbered), EncodeError> {
+        let (part_min, predecessor) = state.next_own;
         let basis = Basis::Producer {
             producer_id: state.envelope.producer_id.clone(),
             producer_epoch: state.envelope.producer_epoch,

@@ -157,6 +157,9 @@ impl Sessions {
         let basis = self.basis(connection, request, kubectl_session);
         let now = self.now();
         let (session, new, ended) = self.table.lock().open(&basis, now);
+        if new {
+            self.count();
+        }
         if new && session.basis == SessionBasis::Connection {
             let mut bases = connection.0.bases.lock();
             if bases.len() == bases.capacity() && bases.len() >= BASES_MIN {
@@ -240,6 +243,10 @@ impl Sessions {
                 Err(error) => tracing::error!(%error, "session end could not be encoded"),
             }
         }
+        self.count();
+    }
+
+    fn count(&self) {
         let open = i64::try_from(self.table.lock().len()).unwrap_or(i64::MAX);
         self.lanes.metrics().sessions_open.set(open);
     }

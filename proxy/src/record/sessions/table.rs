@@ -297,3 +297,6 @@ impl EndedBases {
 fn bucket(base: &SessionId) -> usize {
     base.shard(BUCKETS as u32).0 as usize
 }
+
+#[cfg(test)]
+mod tests;
