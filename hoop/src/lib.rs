@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The binary `hoop` as a library: the whole pipeline on one machine, its configuration, and the demonstration.
+//!
+//! # Where to look
+//! [`pipeline`] puts gateway, log and recorder together; [`up`] runs them until told to stop; [`demo`] shows them at
+//! work; [`check`] says what is wrong before a socket opens. [`config`] reads the configuration, [`data_dir`] knows
+//! where everything is, [`authority`] is the small certificate authority behind the kubeconfigs of [`kubeconfig`].
+
+pub mod authority;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod data_dir;
+pub mod demo;
+pub mod exit;
+pub mod kubeconfig;
+pub mod output;
+pub mod pipeline;
+pub mod policy;
+pub mod up;

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::resource_types::by_path;
 use super::{SEEDED_PASSWORD, State};
 
 /// Pods of namespace `shop`: name, app, image, service account.
@@ -73,10 +74,13 @@ pub(super) fn seed(state: &State) {
     for secret in secrets() {
         put(secret);
     }
+    let pods = by_path("", "v1", "pods").expect("pods are served");
+    let web = state.objects.get(pods, "shop", PODS[0].0);
+    let uid = web.map(|web| web["metadata"]["uid"].clone());
     put(json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": "web-started.17f", "namespace": "shop"},
-        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": PODS[0].0},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": PODS[0].0, "uid": uid},
         "type": "Normal", "reason": "Started", "message": "Started container web", "count": 1,
         "source": {"component": "kubelet", "host": "node-1"},
     }));

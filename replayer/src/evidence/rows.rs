@@ -5,9 +5,12 @@ use std::ops::Range;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use hoop_schema::Timestamp;
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
-use super::file::{Batches, SessionFile};
+use super::file::SessionFile;
+use super::object::ObjectReader;
 use super::{Entry, Error};
 
 /// The columns that make an entry. All others can be derived from the event's bytes.
@@ -16,7 +19,7 @@ const ENTRY_COLUMNS: &[&str] = &["position", "log_ts", "event_json"];
 /// Entries of a stretch of a session file, in row order.
 pub struct Entries<'a> {
     file: &'a SessionFile,
-    stream: Batches,
+    stream: ParquetRecordBatchStream<ObjectReader>,
 }
 
 impl SessionFile {

@@ -1,0 +1,123 @@
+//! `hoop check`: everything that can be wrong before a socket opens, in words that say what to do.
+//!
+//! The configuration itself has been read by now. Here is what it names: files, directories, the API server. Nothing
+//! is changed but for a probe object in the evidence directory, and the data directory where it was missing.
+
+mod api_server;
+mod machine;
+
+use std::io;
+use std::path::Path;
+
+use hoop_proxy::StaticTokens;
+
+use crate::config::{Config, Environment};
+use crate::exit::ExitCode;
+use crate::output::{Line, Look, Printer};
+use crate::pipeline::chain;
+use crate::policy;
+
+/// What one probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It is as it should be: what was found.
+    Good(String),
+    /// It works, but somebody should look.
+    Odd(String),
+    /// It does not work: what is wrong, and what to do.
+    Wrong(String),
+}
+
+/// Probes everything, and prints one line for each.
+///
+/// # Errors
+/// When the output cannot be written.
+pub async fn run(
+    config: &Config,
+    environment: &Environment,
+    printer: &mut Printer,
+) -> io::Result<ExitCode> {
+    let mut findings = vec![
+        ("policy", policy_file(config)),
+        ("tokens", token_file(config)),
+        ("certificate", certificate(config, environment)),
+    ];
+    findings.extend(machine::probe(config).await);
+    findings.extend(api_server::probe(config).await);
+    let mut wrong = 0;
+    for (what, finding) in &findings {
+        let (look, mark, text) = match finding {
+            Finding::Good(text) => (Look::Good, "ok", text),
+            Finding::Odd(text) => (Look::Warn, "look", text),
+            Finding::Wrong(text) => (Look::Bad, "wrong", text),
+        };
+        wrong += usize::from(mark == "wrong");
+        for (i, text) in text.lines().enumerate() {
+            let mut line = match i {
+                0 => Line::styled(look, mark),
+                _ => Line::new(),
+            };
+            line.pad_to(7);
+            line.push(Look::Bold, if i == 0 { what } else { "" });
+            line.pad_to(20);
+            line.push(Look::Plain, text);
+            printer.line(&line)?;
+        }
+    }
+    if wrong == 0 {
+        return Ok(ExitCode::Success);
+    }
+    printer.blank()?;
+    let things = if wrong == 1 { "thing is" } else { "things are" };
+    printer.line(&Line::styled(Look::Bad, format!("{wrong} {things} wrong")))?;
+    Ok(ExitCode::Failure)
+}
+
+fn policy_file(config: &Config) -> Finding {
+    let default = config.data.join("policy.yaml");
+    let file: &Path = match &config.policy {
+        Some(file) => file,
+        None if default.exists() => &default,
+        None => {
+            return Finding::Good(
+                "none named: the default one will be written to the data directory".into(),
+            );
+        }
+    };
+    match policy::load(file) {
+        Ok(policy) => Finding::Good(format!(
+            "{}: {} profiles, {} rules",
+            file.display(),
+            policy.profiles(),
+            policy.rules()
+        )),
+        Err(mistakes) => Finding::Wrong(mistakes),
+    }
+}
+
+fn token_file(config: &Config) -> Finding {
+    let Some(file) = &config.tokens else {
+        return Finding::Good("none".into());
+    };
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            return Finding::Wrong(format!("{}: cannot be read: {error}", file.display()));
+        }
+    };
+    match StaticTokens::parse(&text) {
+        Ok(_) => Finding::Good(file.display().to_string()),
+        Err(error) => Finding::Wrong(format!("{}: {}", file.display(), chain(&error))),
+    }
+}
+
+fn certificate(config: &Config, environment: &Environment) -> Finding {
+    let names = config.certificate_names(environment).join(", ");
+    if config.gateway.listen.ip().is_unspecified() && config.gateway.address.is_none() {
+        return Finding::Odd(format!(
+            "the gateway listens everywhere, but its certificate and the kubeconfigs only name this machine ({names}); \
+             set gateway.address to what clients should use"
+        ));
+    }
+    Finding::Good(names)
+}

@@ -1,0 +1,150 @@
+//! Configurations, right and wrong.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let environment = Environment::from([("USER".into(), "jo".into())]);
+    Config::parse(
+        Path::new("/etc/hoop/hoop.yaml"),
+        text,
+        Overrides::default(),
+        &environment,
+    )
+}
+
+#[test]
+fn nothing_is_needed() {
+    let config = parse("# nothing\n").unwrap();
+    assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8443");
+    assert_eq!(config.people[0].name, "jo");
+    assert_eq!(config.people[0].groups, ["administrators"]);
+    assert_eq!(config.recorder.flush_age, Duration::from_secs(300));
+}
+
+#[test]
+fn the_example_of_the_reference_is_read() {
+    let reference = keys::reference();
+    let example = reference
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let config = parse(example).unwrap();
+    assert_eq!(
+        config.public_address(config.gateway.listen),
+        "hoop.example.com:8443"
+    );
+    assert!(
+        config
+            .certificate_names(&Environment::new())
+            .contains(&"hoop.example.com".to_owned())
+    );
+    let standard = config.recorder.keep[&Class::standard()];
+    assert_eq!(standard, Duration::from_secs(365 * 24 * 3600));
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let text = "\
+gateway:
+  listn: 127.0.0.1:8443
+  drain_timeout: soon
+  names: [fine.example.com, 'not fine']
+listen: 127.0.0.1:1
+upstream:
+  in_cluster: perhaps
+people:
+  - groups: [developers]
+  - {name: 'system:admin'}
+  - {name: bob, grups: []}
+  - name: bob
+log: {size_max: 16}
+recorder:
+  flush_bytes: 1MiB
+  flush_age: 5
+  keep: {standart: 1d}
+mask_key: abc
+";
+    insta::assert_snapshot!(parse(text).unwrap_err(), @r#"
+    /etc/hoop/hoop.yaml: mask_key: not 64 hexadecimal digits, or all of them 0
+    /etc/hoop/hoop.yaml:2: unknown key "gateway.listn": did you mean "listen"?
+    /etc/hoop/hoop.yaml:3: gateway.drain_timeout: "soon" is no duration: write a number with its unit, such as 30s, 5m, 12h or 30d
+    /etc/hoop/hoop.yaml:4: gateway.names: "not fine" is neither a DNS name nor an IP address, such as hoop.example.com
+    /etc/hoop/hoop.yaml:5: unknown key "listen": did you mean "gateway.listen"?
+    /etc/hoop/hoop.yaml:7: upstream.in_cluster: "perhaps" is neither true nor false
+    /etc/hoop/hoop.yaml:9: a person needs a name, such as name: alice
+    /etc/hoop/hoop.yaml:10: "system:admin" cannot be used: names that begin with system: belong to the cluster's own components
+    /etc/hoop/hoop.yaml:11: a person has no key "grups": did you mean "groups"?
+    /etc/hoop/hoop.yaml:12: "bob" is there twice among people
+    /etc/hoop/hoop.yaml:13: log.size_max: "16" is no size: write a whole number with its unit, such as 512MiB or 16GiB
+    /etc/hoop/hoop.yaml:16: recorder.flush_age: "5" is no duration: write a number with its unit, such as 30s, 5m, 12h or 30d
+    /etc/hoop/hoop.yaml:17: unknown key "recorder.keep.standart": did you mean "standard"?
+    "#);
+}
+
+#[test]
+fn what_is_no_yaml_is_said_with_its_line() {
+    let error = parse("gateway:\n  listen: [1\n").unwrap_err();
+    assert!(
+        error.to_string().contains("not readable as YAML"),
+        "{error}"
+    );
+    assert!(error.mistakes[0].line > 0);
+    assert!(
+        parse("- a list\n")
+            .unwrap_err()
+            .to_string()
+            .contains("the file must be a map")
+    );
+}
+
+#[test]
+fn the_command_line_wins_and_paths_are_relative_to_the_file() {
+    let overrides = Overrides {
+        data: Some("/data".into()),
+        kubeconfig: Some("/other".into()),
+        ..Overrides::default()
+    };
+    let text = "data: d\npolicy: p.yaml\nupstream: {kubeconfig: k, context: c}\n";
+    let config = Config::parse(
+        Path::new("/etc/hoop.yaml"),
+        text,
+        overrides,
+        &Environment::new(),
+    )
+    .unwrap();
+    assert_eq!(config.data, Path::new("/data"));
+    assert_eq!(config.policy.as_deref(), Some(Path::new("/etc/p.yaml")));
+    let UpstreamConfig::Kubeconfig { path, context } = config.upstream else {
+        panic!("a kubeconfig was named");
+    };
+    assert_eq!(
+        (path.as_deref(), context),
+        (Some(Path::new("/other")), None)
+    );
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let config = parse(&format!("mask_key: {}\n", "ab".repeat(32))).unwrap();
+    let printed = format!("{config:?}");
+    assert!(
+        printed.contains("****") && !printed.contains("171"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn the_reference_says_what_the_code_reads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&file, keys::reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        written == keys::reference(),
+        "run this test with UPDATE_REFERENCE=1"
+    );
+}

@@ -1,0 +1,135 @@
+//! `hoop check`, `hoop policy`, and what is refused before anything starts.
+
+use crate::process::{cluster, free_port, hoop, run};
+
+const POLICY: &str = "profiles:\n  - name: readers\n    subjects: {groups: [readers]}\n    rules:\n      - {name: read, \
+    effect: allow, apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_configuration_has_nothing_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_cluster, kubeconfig) = cluster(folder.path()).await;
+    let text = format!(
+        "data: d\ngateway: {{listen: 127.0.0.1:{}}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\n",
+        free_port(),
+        kubeconfig.display()
+    );
+    std::fs::write(folder.path().join("hoop.yaml"), text).unwrap();
+    std::fs::write(folder.path().join("p.yaml"), POLICY).unwrap();
+    let (code, text, _) = run(&mut hoop(
+        folder.path(),
+        &["check", "--config", "hoop.yaml"],
+    ))
+    .await;
+    assert_eq!(code, 0, "{text}");
+    for what in [
+        "as hoop-gateway",
+        "may act as any of the users",
+        "1 profiles, 1 rules",
+        "agrees with",
+    ] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_probe_says_what_is_wrong_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, kubeconfig) = cluster(folder.path()).await;
+    cluster.stop().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let text = format!(
+        "data: upstream.kubeconfig\ngateway: {{listen: '{}'}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\ntokens: none.yaml\n",
+        taken.local_addr().unwrap(),
+        kubeconfig.display()
+    );
+    std::fs::write(folder.path().join("hoop.yaml"), text).unwrap();
+    std::fs::write(
+        folder.path().join("p.yaml"),
+        POLICY.replace("effect: allow", "efect: allow"),
+    )
+    .unwrap();
+    let (code, text, _) = run(&mut hoop(
+        folder.path(),
+        &["check", "--config", "hoop.yaml"],
+    ))
+    .await;
+    assert_eq!(code, 1, "{text}");
+    for what in [
+        "p.yaml:",
+        "none.yaml: cannot be read",
+        "stop what listens there",
+        "name a directory that can be written to",
+        "see that the server is up",
+        "5 things are wrong",
+    ] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("hoop.yaml"),
+        "\ngateway:\n  listn: 127.0.0.1:1\n",
+    )
+    .unwrap();
+    for command in ["up", "check"] {
+        let (code, _, said) = run(&mut hoop(
+            folder.path(),
+            &[command, "--config", "hoop.yaml"],
+        ))
+        .await;
+        assert_eq!(code, 64);
+        assert!(
+            said.contains("hoop.yaml:3: unknown key \"gateway.listn\": did you mean"),
+            "{said}"
+        );
+        let (code, _, said) =
+            run(&mut hoop(folder.path(), &[command, "--config", "no.yaml"])).await;
+        assert_eq!(code, 64);
+        assert!(
+            said.contains("no.yaml: cannot read the configuration"),
+            "{said}"
+        );
+        let (code, ..) = run(&mut hoop(folder.path(), &[command, "--listen", "here"])).await;
+        assert_eq!(code, 64);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.yaml"), POLICY).unwrap();
+    let explain = async |group: &str, method: &str| {
+        let arguments = [
+            "policy",
+            "explain",
+            "p.yaml",
+            "--user",
+            "jo",
+            "--group",
+            group,
+            "--method",
+            method,
+            "--target",
+            "/api/v1/namespaces/shop/pods",
+        ];
+        run(&mut hoop(folder.path(), &arguments)).await
+    };
+    let (code, text, _) = explain("readers", "GET").await;
+    assert_eq!(
+        (code, text.trim()),
+        (0, "allow  list pods  by rule read of profile readers")
+    );
+    let (code, text, _) = explain("readers", "DELETE").await;
+    assert_eq!(
+        (code, text.trim()),
+        (1, "deny  deletecollection pods  since no rule matches")
+    );
+    assert_eq!(explain("others", "GET").await.0, 1);
+    let (code, text, _) = run(&mut hoop(folder.path(), &["policy", "check", "p.yaml"])).await;
+    assert_eq!(code, 0);
+    assert!(text.contains("1 profiles, 1 rules"), "{text}");
+}

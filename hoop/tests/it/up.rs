@@ -1,0 +1,155 @@
+//! `hoop up`: started, stopped, killed, started again.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use hoop_proxy::sample_cluster::SampleCluster;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use crate::process::{PATIENCE, cluster, free_port, hoop, run};
+
+/// Starts it and waits until it says where to look.
+async fn start(folder: &Path, port: u16) -> Child {
+    std::fs::write(
+        folder.join("hoop.yaml"),
+        format!(
+            "data: d\ncluster: test\ngateway: {{listen: 127.0.0.1:{port}}}\nadmin: {{listen: off}}\n\
+             upstream: {{kubeconfig: upstream.kubeconfig}}\n"
+        ),
+    )
+    .unwrap();
+    let mut child = hoop(folder, &["up", "--config", "hoop.yaml"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("hoop-replay list") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, ready).await.unwrap(),
+        "it did not start"
+    );
+    // What it prints later must have somewhere to go.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+async fn stop(mut child: Child) {
+    signal(&child, Signal::TERM);
+    let status = tokio::time::timeout(PATIENCE, child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+/// Lists pods through the kubeconfig of the person who started it.
+async fn list_pods(folder: &Path) -> usize {
+    let path = folder.join("d/kubeconfigs/jo.kubeconfig");
+    let kubeconfig = kube::config::Kubeconfig::read_from(path).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    let request = http::Request::get("/api/v1/namespaces/shop/pods")
+        .body(Vec::new())
+        .unwrap();
+    let list: Value = client.request(request).await.unwrap();
+    list["items"].as_array().unwrap().len()
+}
+
+fn acted(cluster: &SampleCluster) -> Vec<(Option<String>, Vec<String>)> {
+    let seen = cluster.seen();
+    seen.into_iter()
+        .map(|request| (request.user, request.groups))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_stops_is_killed_and_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (cluster, _kubeconfig) = cluster(folder).await;
+    let port = free_port();
+
+    let first = start(folder, port).await;
+    assert_eq!(list_pods(folder).await, 3);
+    let (user, groups) = acted(&cluster).pop().unwrap();
+    assert_eq!(user.as_deref(), Some("jo"));
+    assert_eq!(groups, ["administrators", "system:authenticated"]);
+    let kept = |name: &str| std::fs::read_to_string(folder.join("d").join(name)).unwrap();
+    let (kubeconfig, producer) = (kept("kubeconfigs/jo.kubeconfig"), kept("producer-id"));
+    signal(&first, Signal::HUP);
+    let (code, text, _) = run(&mut hoop(folder, &["check", "--config", "hoop.yaml"])).await;
+    assert_eq!(code, 1);
+    assert!(text.contains("another process writes to"), "{text}");
+    stop(first).await;
+
+    let mut second = start(folder, port).await;
+    assert_eq!(list_pods(folder).await, 3);
+    second.kill().await.unwrap();
+
+    let third = start(folder, port).await;
+    assert_eq!(list_pods(folder).await, 3);
+    stop(third).await;
+    assert_eq!(kept("kubeconfigs/jo.kubeconfig"), kubeconfig);
+    assert_eq!(kept("producer-id"), producer);
+
+    let arguments = [
+        "replay",
+        "list",
+        "--data",
+        "d",
+        "--resource",
+        "pods",
+        "-o",
+        "jsonl",
+    ];
+    let (code, text, _) = run(&mut hoop(folder, &arguments)).await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        text.lines().count(),
+        3,
+        "one session per connection, none lost: {text}"
+    );
+    // A killed gateway leaves its sessions without an end, which is no alteration.
+    let (code, text, _) = run(&mut hoop(folder, &["replay", "verify", "--data", "d"])).await;
+    assert_ne!(code, 1, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_cluster, kubeconfig) = cluster(folder).await;
+    let first = start(folder, free_port()).await;
+    let kubeconfig = kubeconfig.display().to_string();
+    let arguments = [
+        "up",
+        "--data",
+        "d",
+        "--listen",
+        "127.0.0.1:0",
+        "--kubeconfig",
+        &kubeconfig,
+    ];
+    let (code, _, said) = run(&mut hoop(folder, &arguments)).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("another process writes to the log"), "{said}");
+    stop(first).await;
+}
