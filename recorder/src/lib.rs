@@ -1,11 +1,40 @@
 //! From the event log to session files.
 //!
 //! The commit point is one sentence: **the create-only put of a session file, whose name any rival recorder would
-//! compute too, is the commit.** Everything before it can be done again from the log, everything after it can be
-//! rebuilt from the file.
+//! compute too, is the commit** ([`commit`]). Everything before it can be done again from the log, everything after
+//! it can be rebuilt from the file. No lease is needed: two recorders of one shard are wasteful, never wrong.
+//!
+//! - [`core`]: one shard as a pure state machine; `holes` knows what is a copy and what is missing, `own` makes the
+//!   recorder's own events, `batch` is what one file will hold.
+//! - `session_file`: the bytes of a session file; [`read_footer`] reads what one says of itself.
+//! - [`commit`]: the decisions of the commit; `shard` is the shell around core and commit, [`Recorder`] runs all shards.
+//! - `index`: the index of sessions beside each file. `care`, [`retention`], [`holds`]: what is kept, and for how long.
+//!
+//! Not here: sealing of whole days and the transparency log.
 
+pub mod commit;
 pub mod config;
-mod recorder;
+pub mod core;
+#[cfg(any(test, feature = "test-util"))]
+pub mod generator;
+pub mod holds;
+pub mod retention;
 
+mod batch;
+mod care;
+mod holes;
+mod index;
+mod metrics;
+mod own;
+mod recorder;
+mod resume;
+mod session_file;
+mod shard;
+mod tails;
+mod time;
+
+pub use batch::{Batch, Encoded};
 pub use config::{Config, FlushLimits, HoleLimits};
 pub use recorder::{FlushError, Handle, Recorder, RecorderError};
+pub use session_file::footer::{FooterError, parse_footer, read_footer};
+pub use time::Clock;

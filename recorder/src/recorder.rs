@@ -1,24 +1,36 @@
-//! The recorder as a whole: one task per class and shard, and one that looks after retention.
+//! The recorder as a whole: one task per class and shard, and one that looks after the store.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
+use hoop_schema::{Class, Shard};
 use hoop_sinks::log::EventReader;
-use hoop_sinks::store::EvidenceStore;
+use hoop_sinks::store::{EvidenceStore, StoreError};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::shard::{FlushRequest, ShardTask, Shared};
+use crate::tails::Tails;
+use crate::time::Clock;
+
+/// Flush requests that wait for an answer per shard; more wait at the door.
+const FLUSH_REQUESTS_MAX: usize = 16;
 
 /// Why a recorder could not be made or does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
     /// Two readers were given for one class.
     #[error("class {0} is read from two logs; give each class one")]
-    ClassTwice(hoop_schema::Class),
+    ClassTwice(Class),
     /// The store does not keep what evidence needs.
     #[error("the evidence store cannot be recorded to")]
-    Store(#[source] hoop_sinks::store::StoreError),
+    Store(#[source] StoreError),
 }
 
 /// Why a flush did not happen.
@@ -32,15 +44,36 @@ pub enum FlushError {
 /// From logs to session files: reads every shard of every class and commits what it reads.
 #[derive(Debug)]
 pub struct Recorder {
-    config: Config,
+    shared: Arc<Shared>,
+    shards: Vec<(Arc<dyn EventReader>, Shard, mpsc::Receiver<FlushRequest>)>,
     readers: Vec<Arc<dyn EventReader>>,
-    store: Arc<dyn EvidenceStore>,
     handle: Handle,
-    requests: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
-/// Flush requests that wait for an answer; more wait at the door.
-const FLUSH_REQUESTS_MAX: usize = 16;
+/// A way to speak to a recorder while it runs.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shards: Vec<mpsc::Sender<FlushRequest>>,
+}
+
+impl Handle {
+    /// Returns once everything that the logs held at the time of the call is committed.
+    ///
+    /// # Errors
+    /// When the recorder stops before.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let mut waiting = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (done, wait) = oneshot::channel();
+            shard.send(done).await.map_err(|_| FlushError::Stopped)?;
+            waiting.push(wait);
+        }
+        for wait in waiting {
+            wait.await.map_err(|_| FlushError::Stopped)?;
+        }
+        Ok(())
+    }
+}
 
 impl Recorder {
     /// A recorder for these logs and this store. Nothing is read or written before [`Recorder::run`].
@@ -51,15 +84,51 @@ impl Recorder {
         config: Config,
         readers: Vec<Arc<dyn EventReader>>,
         store: Arc<dyn EvidenceStore>,
-        _registry: &mut Registry,
+        registry: &mut Registry,
     ) -> Result<Self, RecorderError> {
-        let (sender, requests) = mpsc::channel(FLUSH_REQUESTS_MAX);
-        Ok(Self {
+        Self::with_clock(config, readers, store, registry, Clock::system())
+    }
+
+    /// The same with a clock of the caller's, for tests.
+    ///
+    /// # Errors
+    /// When two readers are of one class.
+    pub fn with_clock(
+        config: Config,
+        readers: Vec<Arc<dyn EventReader>>,
+        store: Arc<dyn EvidenceStore>,
+        registry: &mut Registry,
+        clock: Clock,
+    ) -> Result<Self, RecorderError> {
+        let mut classes = BTreeSet::new();
+        if let Some(twice) = readers.iter().find(|r| !classes.insert(r.class().clone())) {
+            return Err(RecorderError::ClassTwice(twice.class().clone()));
+        }
+        let mut shards = Vec::new();
+        let mut handle = Handle { shards: Vec::new() };
+        for reader in &readers {
+            for shard in 0..reader.shards() {
+                let (sender, requests) = mpsc::channel(FLUSH_REQUESTS_MAX);
+                handle.shards.push(sender);
+                shards.push((Arc::clone(reader), Shard(shard), requests));
+            }
+        }
+        let shared = Shared {
             config,
-            readers,
             store,
-            handle: Handle { requests: sender },
-            requests,
+            metrics: Metrics::new(registry),
+            epoch: u64::try_from(clock.now().as_micros()).unwrap_or_default(),
+            clock,
+            shards: shards.len().max(1),
+            buffered: AtomicUsize::new(0),
+            encoding: Semaphore::new(1),
+            tails: Tails::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            shards,
+            readers,
+            handle,
         })
     }
 
@@ -71,37 +140,44 @@ impl Recorder {
     /// Records until `shutdown` resolves, then commits what it holds and returns.
     ///
     /// # Errors
-    /// When the store is unfit for evidence.
+    /// When the store is unfit for evidence, or does not answer at the start.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RecorderError> {
-        self.store.probe().await.map_err(RecorderError::Store)?;
-        tracing::info!(
-            cluster = self.config.cluster,
-            classes = self.readers.len(),
-            "recorder runs"
-        );
-        drop(self.requests);
+        let Self {
+            shared,
+            shards,
+            readers,
+            handle,
+        } = self;
+        drop(handle);
+        shared.store.probe().await.map_err(RecorderError::Store)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for (reader, shard, requests) in shards {
+            let (shared, mut stopped) = (Arc::clone(&shared), stopped.clone());
+            tasks.spawn(async move {
+                let resumed = tokio::select! {
+                    () = crate::shard::stopped(&mut stopped) => return,
+                    task = ShardTask::resume(shared, reader, shard, requests) => task,
+                };
+                resumed.run(stopped).await;
+            });
+        }
+        let mut care = JoinSet::new();
+        care.spawn(crate::care::run(Arc::clone(&shared), readers));
         shutdown.await;
+        stop.send_replace(true);
+        care.abort_all();
+        let all_done = async { while tasks.join_next().await.is_some() {} };
+        if timeout(shared.config.shutdown_wait, all_done)
+            .await
+            .is_err()
+        {
+            tracing::warn!("not everything could be committed in time; the log keeps it");
+            tasks.abort_all();
+        }
         Ok(())
     }
 }
 
-/// A way to speak to a running recorder.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    requests: mpsc::Sender<oneshot::Sender<()>>,
-}
-
-impl Handle {
-    /// Returns once everything that the logs held at the time of the call is committed.
-    ///
-    /// # Errors
-    /// When the recorder stops before.
-    pub async fn flush(&self) -> Result<(), FlushError> {
-        let (done, wait) = oneshot::channel();
-        self.requests
-            .send(done)
-            .await
-            .map_err(|_| FlushError::Stopped)?;
-        wait.await.map_err(|_| FlushError::Stopped)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,18 @@
 //! The command line: what a person can ask, and which evidence it is asked of.
+//!
+//! # `-o json`
+//! Stable: fields are only ever added. `list` gives an array of [`crate::summary::SessionSummary`] with `duration_us`;
+//! `show` an array of the session's exact events; `grep` an array of matches (`session_id`, `event_id`, `ts`, `kind`,
+//! `audit_id`, `request`, `at` as a JSON pointer, `line`); `verify` one [`crate::verify::Report`]; `schema --columns`
+//! an array of columns. `-o jsonl` gives the same items one a line, for `show` the exact bytes. `export` has formats of
+//! its own. Nothing but the document is on standard output.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hoop_schema::Class;
-use hoop_sinks::log::EventReader;
-use hoop_sinks::log::embedded::EmbeddedReader;
-use hoop_sinks::store::dir::Dir;
 use jiff::tz::TimeZone;
 
-use crate::evidence::{Days, Evidence, ReadStats};
+use crate::evidence::{Days, Evidence};
 use crate::exit::{ExitCode, Failure};
 use crate::filter::Filter;
 use crate::output::{self, ColorChoice, Format, Output, OutputEnvironment};
@@ -20,6 +22,7 @@ use crate::when::{self, Clock};
 mod export;
 mod grep;
 mod list;
+mod place;
 mod schema;
 mod show;
 mod verify;
@@ -40,20 +43,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Where the evidence is.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Place {
-    /// Data directory of `hoop up`: evidence and log are found inside [default: $HOOP_DATA]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Evidence directory, the one that holds events/v1, or a data directory
-    #[arg(long, global = true, value_name = "DIR")]
-    pub evidence: Option<PathBuf>,
-    /// Directory of the embedded log, whose tail is read too
-    #[arg(long, global = true, value_name = "DIR")]
-    pub log: Option<PathBuf>,
 }
 
 /// How output looks.
@@ -101,6 +90,8 @@ pub struct FilterArgs {
     #[arg(long)]
     pub text: Option<String>,
 }
+
+pub use place::Place;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -170,7 +161,7 @@ async fn dispatch(
         output.flush()?;
         return Ok(code);
     }
-    let evidence = find_evidence(&cli.place, surroundings.data.as_deref())?;
+    let evidence = place::find(&cli.place, surroundings.data.as_deref())?;
     let mut run = Run {
         evidence,
         clock,
@@ -207,91 +198,6 @@ fn is_closed_pipe(failure: &Failure) -> bool {
             .or_else(|| json.and_then(serde_json::Error::io_error_kind))
             == Some(std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// Finds evidence and log. A directory that holds a folder `evidence` is a data directory, whose log is in `log`.
-fn find_evidence(place: &Place, default_data: Option<&Path>) -> Result<Evidence, Failure> {
-    let nothing_given = place.data.is_none() && place.evidence.is_none() && place.log.is_none();
-    let data = match (&place.data, default_data) {
-        (Some(data), _) => Some(data.clone()),
-        (None, Some(data)) if nothing_given => Some(data.to_owned()),
-        _ => None,
-    };
-    let (mut store, mut log) = (place.evidence.clone(), place.log.clone());
-    if let Some(evidence) = &place.evidence
-        && !evidence.join("events").is_dir()
-        && evidence.join("evidence").is_dir()
-    {
-        store = Some(evidence.join("evidence"));
-        log = log.or_else(|| existing(evidence.join("log")));
-    }
-    if let Some(data) = data {
-        store = store.or_else(|| existing(data.join("evidence")));
-        log = log.or_else(|| existing(data.join("log")));
-        if store.is_none() && log.is_none() {
-            return Err(Failure::not_found(format!(
-                "there is neither a folder evidence nor a folder log in {}: is it the --data of `hoop up`?",
-                data.display()
-            )));
-        }
-    }
-    if store.is_none() && log.is_none() {
-        return Err(Failure::usage(
-            "say where the evidence is: --data DIR for a data directory of `hoop up`, --evidence DIR for a directory that holds events/v1, or set HOOP_DATA",
-        ));
-    }
-    if let Some(folder) = store.as_ref().filter(|folder| !folder.is_dir()) {
-        return Err(Failure::not_found(format!(
-            "there is no directory {}",
-            folder.display()
-        )));
-    }
-    let store = match store {
-        Some(root) => {
-            let dir = Dir::read_only(&root).map_err(crate::evidence::Error::Store)?;
-            Some(Arc::new(dir) as _)
-        }
-        None => None,
-    };
-    Ok(Evidence {
-        store,
-        logs: match log {
-            Some(folder) => open_logs(&folder)?,
-            None => Vec::new(),
-        },
-        stats: Arc::new(ReadStats::default()),
-    })
-}
-
-fn existing(folder: PathBuf) -> Option<PathBuf> {
-    folder.is_dir().then_some(folder)
-}
-
-/// Opens the log of every class below `folder` for reading.
-fn open_logs(folder: &Path) -> Result<Vec<Arc<dyn EventReader>>, Failure> {
-    let classes = std::fs::read_dir(folder).map_err(|e| {
-        Failure::not_found(format!(
-            "cannot look into the log {}: {e}",
-            folder.display()
-        ))
-    })?;
-    let mut logs: Vec<Arc<dyn EventReader>> = Vec::new();
-    let mut names: Vec<Class> = classes
-        .filter_map(|entry| Class::new(entry.ok()?.file_name().to_str()?).ok())
-        .filter(|class| folder.join(class.as_str()).is_dir())
-        .collect();
-    names.sort_unstable();
-    for class in names {
-        let reader = EmbeddedReader::open(folder, &class).map_err(|e| Failure {
-            code: ExitCode::Damaged,
-            error: anyhow::Error::new(e).context(format!(
-                "cannot read the log of class {class} in {}; leave out --log to see the evidence without it",
-                folder.display()
-            )),
-        })?;
-        logs.push(Arc::new(reader));
-    }
-    Ok(logs)
 }
 
 impl Run {

@@ -64,7 +64,7 @@ pub fn lines(timeline: &Timeline, clock: &Clock, options: Options) -> Vec<Text> 
         }
     }
     lines.push(Text::new());
-    lines.extend(ending(timeline, clock));
+    lines.extend(ending(timeline, clock, options.width));
     lines
 }
 
@@ -265,10 +265,11 @@ fn other_line(item: &Item, offset: &str) -> Text {
 }
 
 /// The end of the session, what is wrong with it, and the sum.
-fn ending(timeline: &Timeline, clock: &Clock) -> Vec<Text> {
+fn ending(timeline: &Timeline, clock: &Clock, width: usize) -> Vec<Text> {
     let mut lines = Vec::new();
     for problem in &timeline.problems {
-        lines.push(Text::styled(Style::Bad, format!("! {problem}")));
+        let problem = Text::styled(Style::Bad, format!("! {problem}"));
+        lines.extend(problem.wrap(width));
     }
     let denied = timeline.requests.iter();
     let denied = denied.filter(|r| r.decision().is_some_and(|d| d.effect == Effect::Deny));

@@ -55,7 +55,6 @@ pub const SESSION_COLUMNS: &[Column] = {
         column("command", Text(true), true, "Kubectl-Command, a claim"),
         column("first_ts", Time, false, "Earliest ts of its rows"),
         column("last_ts", Time, false, "Latest ts of its rows"),
-        column("events", Int64, false, "Number of its rows"),
         column("requests", Int64, false, "Number of intents"),
         column("denied", Int64, false, "Number of intents that were denied"),
         column(
@@ -94,12 +93,8 @@ pub const SESSION_COLUMNS: &[Column] = {
             false,
             "Number of session.end events: one per strand that ended here",
         ),
-        column(
-            "first_row",
-            Int64,
-            false,
-            "Number of its first row in the file, from 0; its rows are neighbours",
-        ),
+        column("first_row", Int64, false, "Number of its first row in the file, from 0"),
+        column("row_count", Int64, false, "Number of its rows in the file, which are neighbours"),
     ]
 };
 

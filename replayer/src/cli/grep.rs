@@ -20,13 +20,17 @@ const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Characters shown around a match, so that a body of one line does not fill the screen.
 const AROUND_CHARS: usize = 60;
 
+/// From this width on there is room for dates.
+const WIDE_COLUMNS: usize = 120;
+
 /// Matches shown of one event.
 const MATCHES_PER_EVENT_MAX: usize = 5;
 
 /// Arguments of `grep`.
 #[derive(Debug, Clone, Args)]
 pub struct GrepArgs {
-    /// A regular expression, searched for in every text of the events: bodies, streams, names, addresses
+    /// A regular expression, searched for in every line of the events' texts (bodies, streams, names); a field of one
+    /// line reads `name: value`
     pub pattern: String,
     /// Which events.
     #[command(flatten)]
@@ -91,14 +95,15 @@ pub(super) async fn run(run: &mut Run, args: &GrepArgs) -> Result<ExitCode, Fail
                     Format::Table => {
                         if last_session != Some(row.session_id) {
                             last_session = Some(row.session_id);
-                            let user = row.user().map_or("", |u| &*u.username).to_owned();
-                            let heading = Text::styled(Style::Name, row.session_id.to_string())
-                                .with(Style::Plain, "  ")
-                                .with(Style::Bold, user);
+                            let heading = heading(row);
                             output.line(&heading)?;
                         }
                         for found in &matches {
-                            let time = clock.long(row.ts);
+                            let time = if output.width() < WIDE_COLUMNS {
+                                clock.of_day(row.ts)
+                            } else {
+                                clock.long(row.ts)
+                            };
                             output.line(&match_line(found, &time, &pattern))?;
                         }
                     }
@@ -125,6 +130,13 @@ pub(super) async fn run(run: &mut Run, args: &GrepArgs) -> Result<ExitCode, Fail
         (true, 0) => ExitCode::NotFound,
         (true, _) => ExitCode::Success,
     })
+}
+
+fn heading(row: &Row<'_>) -> Text {
+    let user = row.user().map_or("", |u| &*u.username);
+    Text::styled(Style::Name, row.session_id.to_string())
+        .with(Style::Plain, "  ")
+        .with(Style::Bold, user)
 }
 
 /// The lines of an event that match. Values are searched, not raw bytes, so that escapes and line breaks inside texts
@@ -162,7 +174,7 @@ fn matches_of(entry: &Entry, row: &Row<'_>, pattern: &Regex) -> Vec<Match> {
     found.into_iter().map(of).collect()
 }
 
-/// Every line of every text and number in a value, with its JSON pointer.
+/// Every line of every text and number in a value, with its JSON pointer. A field of one line is `name: value`.
 fn search(value: &Value, at: &mut String, found: &mut impl FnMut(&str, &str)) {
     let length = at.len();
     match value {
@@ -179,7 +191,13 @@ fn search(value: &Value, at: &mut String, found: &mut impl FnMut(&str, &str)) {
             for (name, field) in fields {
                 at.push('/');
                 at.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                search(field, at, found);
+                match field {
+                    Value::String(text) if !text.contains('\n') => {
+                        found(at, &format!("{name}: {text}"));
+                    }
+                    Value::Number(_) | Value::Bool(_) => found(at, &format!("{name}: {field}")),
+                    _ => search(field, at, found),
+                }
                 at.truncate(length);
             }
         }
@@ -195,7 +213,7 @@ fn match_line(found: &Match, time: &str, pattern: &Regex) -> Text {
         &found.request
     };
     line.push(Style::Plain, what);
-    line.push(Style::Dim, format!(" {}: ", found.at));
+    line.push(Style::Plain, "  ");
     let mut at = 0;
     for (i, hit) in pattern.find_iter(&found.line).enumerate() {
         let before = &found.line[at..hit.start()];

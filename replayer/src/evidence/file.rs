@@ -1,14 +1,20 @@
 //! One session file, opened: its footer, and its rows by pages.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use futures_util::{FutureExt, TryStreamExt};
 use hoop_schema::evidence::{FOOTER_KEY, Footer};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowGroupSelection, RowSelection,
 };
-use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::{
+    AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
+};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{
     ColumnChunkMask, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
 };
@@ -38,8 +44,33 @@ pub struct SessionFile {
 pub(super) async fn open_parquet(
     reader: &mut ObjectReader,
 ) -> parquet::errors::Result<Arc<ParquetMetaData>> {
-    use parquet::arrow::async_reader::AsyncFileReader;
-    reader.get_metadata(Some(&options())).await
+    let options = options();
+    guarded(reader.get_metadata(Some(&options))).await
+}
+
+/// Lets a panic of the Parquet library over damaged bytes become the error that it should be.
+async fn guarded<T>(
+    work: impl Future<Output = parquet::errors::Result<T>>,
+) -> parquet::errors::Result<T> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => Err(ParquetError::General(
+            "its bytes make no sense to the Parquet reader".into(),
+        )),
+    }
+}
+
+/// Batches of rows.
+pub struct Batches(ParquetRecordBatchStream<ObjectReader>);
+
+impl Batches {
+    /// The next batch, or `None` after the last.
+    ///
+    /// # Errors
+    /// When the file is damaged here.
+    pub async fn try_next(&mut self) -> parquet::errors::Result<Option<RecordBatch>> {
+        guarded(self.0.try_next()).await
+    }
 }
 
 pub(super) fn options() -> ArrowReaderOptions {
@@ -90,11 +121,7 @@ impl SessionFile {
     ///
     /// # Errors
     /// When the page index cannot be read. The stream has errors of its own.
-    pub async fn stream(
-        &self,
-        names: &[&str],
-        rows: Range<u64>,
-    ) -> Result<ParquetRecordBatchStream<ObjectReader>, Error> {
+    pub async fn stream(&self, names: &[&str], rows: Range<u64>) -> Result<Batches, Error> {
         let stream = stream(&self.reader, &self.metadata, names, rows).await;
         stream.map_err(|e| Error::damaged(&self.stored.name, e))
     }
@@ -116,7 +143,7 @@ pub(super) async fn stream(
     metadata: &Arc<ParquetMetaData>,
     names: &[&str],
     rows: Range<u64>,
-) -> parquet::errors::Result<ParquetRecordBatchStream<ObjectReader>> {
+) -> parquet::errors::Result<Batches> {
     let schema = metadata.file_metadata().schema_descr();
     let projection = if names.is_empty() {
         ProjectionMask::all()
@@ -133,15 +160,16 @@ pub(super) async fn stream(
             .with_offset_index_policy(PageIndexPolicy::Optional)
             .with_offset_index_mask(mask);
         let mut fetch = reader.clone();
-        page_index.load_page_index(&mut fetch).await?;
+        guarded(page_index.load_page_index(&mut fetch)).await?;
         metadata = Arc::new(page_index.finish()?);
     }
     let metadata = ArrowReaderMetadata::try_new(metadata, options())?;
-    ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata)
+    let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata)
         .with_projection(projection)
         .with_batch_size(BATCH_ROWS)
         .with_row_group_selections(selections)
-        .build()
+        .build()?;
+    Ok(Batches(stream))
 }
 
 /// The row groups that hold `rows`, with the rows inside where a group is not wanted whole.

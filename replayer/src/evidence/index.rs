@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use futures_util::TryStreamExt;
 use hoop_schema::SessionId;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 

@@ -5,12 +5,9 @@ use std::ops::Range;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use hoop_schema::Timestamp;
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
-use super::file::SessionFile;
-use super::object::ObjectReader;
+use super::file::{Batches, SessionFile};
 use super::{Entry, Error};
 
 /// The columns that make an entry. All others can be derived from the event's bytes.
@@ -19,7 +16,7 @@ const ENTRY_COLUMNS: &[&str] = &["position", "log_ts", "event_json"];
 /// Entries of a stretch of a session file, in row order.
 pub struct Entries<'a> {
     file: &'a SessionFile,
-    stream: ParquetRecordBatchStream<ObjectReader>,
+    stream: Batches,
 }
 
 impl SessionFile {

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use futures_util::TryStreamExt;
 use hoop_schema::row::Row;
 use hoop_schema::{SessionId, Timestamp};
 use parquet::errors::{ParquetError, Result as ParquetResult};

@@ -146,6 +146,7 @@ impl Text {
         for (style, part) in &self.parts {
             for word in part.split_inclusive(' ') {
                 if !empty && line.width() + word.trim_end().width() > width {
+                    line.trim_end();
                     lines.push(std::mem::take(&mut line));
                     line.push(Style::Plain, " ".repeat(indent));
                 }
@@ -155,6 +156,13 @@ impl Text {
         }
         lines.push(line);
         lines
+    }
+
+    /// Takes blanks off the end.
+    fn trim_end(&mut self) {
+        if let Some((_, part)) = self.parts.last_mut() {
+            part.truncate(part.trim_end_matches(' ').len());
+        }
     }
 
     pub(super) fn parts(&self) -> &[(Style, String)] {
@@ -211,6 +219,6 @@ mod tests {
             .iter()
             .map(|l| l.parts().iter().map(|(_, p)| p.as_str()).collect())
             .collect();
-        assert_eq!(joined, ["  one two ", "  three ", "  four"]);
+        assert_eq!(joined, ["  one two", "  three", "  four"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use futures_util::TryStreamExt;
 use hoop_schema::EventHash;
 use hoop_schema::chain::MerkleTree;
 use hoop_schema::row::Row;

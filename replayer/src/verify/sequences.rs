@@ -28,6 +28,8 @@ pub(crate) struct Arrival {
 #[derive(Default)]
 pub(crate) struct Sequences {
     keys: HashMap<(String, u64, String, u32), Rc<Key>>,
+    /// The key of the event before: nearly always that of the next one, too.
+    last: Option<Rc<Key>>,
     known: BTreeMap<Rc<Key>, Sequence>,
     /// What gaps declare, first and last sequence, and whether it came after all.
     gaps: BTreeMap<Key, Vec<(u64, u64, GapState)>>,
@@ -46,6 +48,18 @@ struct Sequence {
 impl Sequences {
     /// What a row is in its sequence.
     pub(crate) fn arrival(&mut self, row: &Row<'_>) -> Arrival {
+        let same = |key: &&Rc<Key>| {
+            key.0 == *row.producer_id
+                && key.1 == row.producer_epoch
+                && key.2.as_str() == &*row.class
+                && key.3 == row.shard
+        };
+        if let Some(key) = self.last.as_ref().filter(same) {
+            return Arrival {
+                key: Rc::clone(key),
+                seq: row.producer_seq,
+            };
+        }
         let name = (
             row.producer_id.to_string(),
             row.producer_epoch,
@@ -56,6 +70,7 @@ impl Sequences {
             let class = Class::new(&name.2).unwrap_or(Class::standard());
             Rc::new((name.0.clone(), name.1, class, row.shard))
         });
+        self.last = Some(Rc::clone(key));
         Arrival {
             key: Rc::clone(key),
             seq: row.producer_seq,

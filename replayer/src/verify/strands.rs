@@ -23,6 +23,8 @@ type Key = (SessionId, Writer);
 pub(crate) struct Strands {
     only: Option<SessionId>,
     writers: HashMap<(String, u64, String), Writer>,
+    /// The writer of the event before: nearly always that of the next one, too.
+    last_writer: Option<((String, u64, String), Writer)>,
     open: HashMap<Key, Open>,
     /// What a session's end in one class says of its strands in other classes: length and head.
     claims: HashMap<Key, (u64, EventHash, String)>,
@@ -56,6 +58,7 @@ impl Strands {
         Self {
             only,
             writers: HashMap::new(),
+            last_writer: None,
             open: HashMap::new(),
             claims: HashMap::new(),
             ended: HashMap::new(),
@@ -66,9 +69,16 @@ impl Strands {
     }
 
     fn key(&mut self, session: SessionId, producer: &str, epoch: u64, class: &str) -> Key {
+        if let Some(((last, last_epoch, last_class), writer)) = &self.last_writer
+            && (last.as_str(), *last_epoch, last_class.as_str()) == (producer, epoch, class)
+        {
+            return (session, *writer);
+        }
         let next = Writer::try_from(self.writers.len()).unwrap_or(Writer::MAX);
-        let writer = (producer.to_owned(), epoch, class.to_owned());
-        (session, *self.writers.entry(writer).or_insert(next))
+        let name = (producer.to_owned(), epoch, class.to_owned());
+        let writer = *self.writers.entry(name.clone()).or_insert(next);
+        self.last_writer = Some((name, writer));
+        (session, writer)
     }
 
     /// Takes the next event of its strand.

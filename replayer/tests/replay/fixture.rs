@@ -289,6 +289,12 @@ pub(crate) fn scene() -> Vec<Vec<u8>> {
         },
     );
     gateway.wait(61_000);
+    bob_works(&mut gateway);
+    gateway.events
+}
+
+/// Bob reads a deployment, scales it, and watches its pods. His session is left open.
+fn bob_works(gateway: &mut Gateway) {
     let deployment = |replicas: u64, version: &str| {
         json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "resourceVersion": version},
             "spec": {"replicas": replicas, "paused": false}})
@@ -321,7 +327,6 @@ pub(crate) fn scene() -> Vec<Vec<u8>> {
             ..Asked::default()
         },
     );
-    gateway.events
 }
 
 /// The scene written into files of six events each.

@@ -176,7 +176,7 @@ fn a_whole_scene_is_proven() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     let one = look(80, &["verify", "--session", "b0", "-o", "json"]);
     assert_eq!(one.code, 0, "{}", one.out);
-    insta::assert_snapshot!(one.out.replace(|c: char| c == '\r', ""));
+    insta::assert_snapshot!(one.out);
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! Tests of the executable, over evidence that the tests make.
 
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
 mod look;
+#[cfg(test)]
 mod run;
+#[cfg(test)]
 mod tampering;
+#[cfg(test)]
 mod writer;

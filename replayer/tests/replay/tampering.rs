@@ -251,3 +251,17 @@ fn other_commands_show_what_a_damaged_file_leaves() {
     assert!(said.out.contains("patch deployments"), "{}", said.out);
     assert!(said.err.contains(&key(0)), "{}", said.err);
 }
+
+/// Fuzzing begins with a file that is whole. `UPDATE_SNAPSHOTS=1` writes it anew.
+#[test]
+fn the_seed_of_the_fuzz_target_is_a_file_that_is_proven() {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/session_file/scene");
+    let first = &files(&scene(), 6)[0];
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&seed, writer::write(first, None)).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), &key(0), &std::fs::read(&seed).unwrap());
+    let said = replay(folder.path(), 80, &["verify"]);
+    assert_eq!(said.code, 0, "{}", said.out);
+}
