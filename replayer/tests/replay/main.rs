@@ -7,6 +7,8 @@ mod live;
 #[cfg(test)]
 mod look;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod tampering;
