@@ -21,6 +21,9 @@ const TEXT_BYTES_MAX: usize = 320;
 /// The most paths that are named in what was masked.
 const PATHS_MAX: usize = 64;
 
+/// How much of an annotation is decoded before it is looked into, in bytes.
+const APPLIED_BYTES_PENDING: usize = 4 * 1024;
+
 /// What the next byte may be, outside strings and scalars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
@@ -58,6 +61,8 @@ enum Use {
 #[derive(Debug)]
 struct Applied {
     machine: Machine,
+    /// Decoded bytes that the machine has not seen: escapes come one by one, and are dear one by one.
+    pending: Vec<u8>,
     /// Whether it is no JSON: the rest is left out.
     is_broken: bool,
 }
@@ -305,6 +310,7 @@ impl Machine {
         machine.is_nested = true;
         Applied {
             machine,
+            pending: Vec::new(),
             is_broken: false,
         }
     }
@@ -537,16 +543,26 @@ impl Machine {
 
 impl Applied {
     fn take(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        if self.is_broken {
-            return;
+        self.pending.extend_from_slice(piece);
+        if self.pending.len() >= APPLIED_BYTES_PENDING {
+            self.read_pending(out);
         }
-        let mut inner = Vec::with_capacity(piece.len());
-        let result = self.machine.push(piece, &mut inner);
-        escape_into(&inner, out);
-        self.check(result, out);
+    }
+
+    fn read_pending(&mut self, out: &mut Vec<u8>) {
+        let mut pending = std::mem::take(&mut self.pending);
+        if !self.is_broken {
+            let mut inner = Vec::with_capacity(pending.len());
+            let result = self.machine.push(&pending, &mut inner);
+            escape_into(&inner, out);
+            self.check(result, out);
+        }
+        pending.clear();
+        self.pending = pending;
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
+        self.read_pending(out);
         if self.is_broken {
             return;
         }
