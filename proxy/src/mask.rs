@@ -10,6 +10,7 @@ mod accept;
 mod machine;
 mod place;
 mod sentinel;
+mod skip;
 mod string;
 mod token;
 mod value;

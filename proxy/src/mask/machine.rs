@@ -6,13 +6,14 @@ use hoop_schema::kinds::request::Masked;
 
 use super::place::{Frame, Role, Secrecy, Slot};
 use super::sentinel::SENTINEL;
+use super::skip::skip;
 use super::string::{Escape, escape_into, plain_run};
 use super::token::Scalar;
 use super::value::{Form, Replacement};
 use super::{MaskError, MaskHint, MaskKey, MaskMode};
 
 /// The deepest nesting that is followed. The deepest real objects (schemas of custom resources) stay below 200.
-const DEPTH_MAX: usize = 512;
+pub(super) const DEPTH_MAX: usize = 512;
 
 /// The most of a key, kind or version that is kept, in bytes: names of annotations are the longest known keys, with
 /// at most 317. A longer key is none of those that matter.
@@ -26,7 +27,7 @@ const APPLIED_BYTES_PENDING: usize = 4 * 1024;
 
 /// What the next byte may be, outside strings and scalars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
+pub(super) enum Expect {
     Value,
     /// After `[`.
     ValueOrEnd,
@@ -165,6 +166,7 @@ impl Machine {
     /// Takes white space and one byte of structure, or the first byte of a string or scalar.
     #[inline]
     fn between(&mut self, chunk: &[u8], mut at: usize, out: &mut Vec<u8>) -> Taken {
+        at = skip(&mut self.frames, &mut self.expect, chunk, at)?;
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = chunk.get(at) {
             at += 1;
         }
@@ -582,10 +584,10 @@ impl Applied {
 }
 
 /// Where a byte stands that should not, and what is wrong.
-type Mistake = (usize, &'static str);
+pub(super) type Mistake = (usize, &'static str);
 
 /// The place of the first byte that was not taken.
-type Taken = Result<usize, Mistake>;
+pub(super) type Taken = Result<usize, Mistake>;
 
 fn push_segment(path: &mut String, segment: &[u8]) {
     if !path.is_empty() {
