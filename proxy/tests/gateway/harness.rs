@@ -1,0 +1,555 @@
+//! A gateway, what is behind it, who talks to it, and what it wrote.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hoop_proxy::mask::MaskKey;
+use hoop_proxy::sample_cluster::SampleCluster;
+use hoop_proxy::{
+    Config, Limits, PolicyReloader, PolicySource, Readiness, ServerIdentity, StaticTokens,
+    UpstreamSource, certificates_from_pem,
+};
+use hoop_schema::kinds::request::{Intent, Outcome};
+use hoop_schema::{Class, Event, EventHash, Kind, ProducerId, Shard, SourceId};
+use hoop_sinks::log::memory::MemoryLog;
+use hoop_sinks::log::{EventReader, EventWriter, Position};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::registry::Registry;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Long enough for a loaded machine; only a failing test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Alice works, bob looks, robot is not masked.
+pub const POLICY: &str = r#"
+profiles:
+  - name: developers
+    subjects: {users: [alice, "ålice"], groups: [certified]}
+    rules:
+      - {name: no-nodes, effect: deny, apiGroups: [""], resources: [nodes], verbs: ["*"], message: "ask the platform team"}
+      - {name: scale, effect: approve, apiGroups: [apps], resources: [deployments/scale], verbs: ["*"]}
+      - {name: work, effect: allow, apiGroups: ["*"], resources: ["*"], verbs: ["*"]}
+      - {name: paths, effect: allow, nonResourceURLs: ["/*"], verbs: ["*"]}
+  - name: viewers
+    subjects: {users: [bob]}
+    rules:
+      - {name: look, effect: allow, apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
+  - name: robots
+    subjects: {users: [robot]}
+    rules:
+      - {name: see-all, effect: allow, apiGroups: ["*"], resources: ["*"], verbs: ["*"], mask: none}
+"#;
+
+/// How to set up a gateway.
+pub struct Setup {
+    pub policy: PolicySource,
+    pub limits: Limits,
+    pub upstream: Option<UpstreamSource>,
+}
+
+/// A running gateway.
+pub struct Bed {
+    pub cluster: SampleCluster,
+    pub log: Arc<MemoryLog>,
+    pub address: SocketAddr,
+    pub registry: Arc<Registry>,
+    pub readiness: Readiness,
+    pub reloader: PolicyReloader,
+    pub ca: Authority,
+    stop: Option<oneshot::Sender<()>>,
+    running: tokio::task::JoinHandle<bool>,
+    _folder: tempfile::TempDir,
+}
+
+/// Who certifies the gateway and its clients.
+pub struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A connection of a client.
+pub struct Client(http1::SendRequest<Full<Bytes>>);
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            policy: PolicySource::Text(POLICY.to_owned()),
+            limits: Limits::default(),
+            upstream: None,
+        }
+    }
+}
+
+impl Setup {
+    /// In front of a server of one's own.
+    pub fn before(fake: &Fake) -> Self {
+        let url = format!("http://{}", fake.address).parse().unwrap();
+        Self {
+            upstream: Some(UpstreamSource::Explicit(Box::new(kube::Config::new(url)))),
+            ..Self::default()
+        }
+    }
+
+    pub async fn start(self) -> Bed {
+        let cluster = SampleCluster::start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = self.upstream.unwrap_or_else(|| {
+            let path = folder.path().join("kubeconfig");
+            std::fs::write(&path, cluster.kubeconfig().unwrap()).unwrap();
+            kubeconfig(&path)
+        });
+        let ca = Authority::new();
+        let log = Arc::new(MemoryLog::new(
+            Class::standard(),
+            SourceId::from_bytes([1; 4]),
+            1,
+            64 << 20,
+        ));
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            server_identity: ca.server(),
+            client_cas: certificates_from_pem(ca.issuer.pem().as_bytes()).unwrap(),
+            tokens: StaticTokens::parse(&tokens()).unwrap(),
+            upstream,
+            policy: self.policy,
+            mask_key: Arc::new(MaskKey::from_bytes([7; 32])),
+            cluster: "test".into(),
+            producer_id: ProducerId::new("gateway-1").unwrap(),
+            limits: self.limits,
+        };
+        let mut registry = Registry::default();
+        let writer: Arc<dyn EventWriter> = Arc::clone(&log) as _;
+        let gateway = hoop_proxy::build(config, vec![writer], &mut registry)
+            .await
+            .unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (address, readiness, reloader) = (
+            gateway.local_addr(),
+            gateway.readiness(),
+            gateway.policy_reloader(),
+        );
+        let running = tokio::spawn(gateway.run(async {
+            // Dropping the bed stops the gateway as well.
+            drop(stopped.await);
+        }));
+        Bed {
+            cluster,
+            log,
+            address,
+            registry: Arc::new(registry),
+            readiness,
+            reloader,
+            ca,
+            stop: Some(stop),
+            running,
+            _folder: folder,
+        }
+    }
+}
+
+pub fn kubeconfig(path: &Path) -> UpstreamSource {
+    UpstreamSource::Kubeconfig {
+        path: Some(PathBuf::from(path)),
+        context: None,
+    }
+}
+
+/// Tokens are called like their users, `token-alice`; the one of `late` has expired.
+fn tokens() -> String {
+    let entry = |name: &str, more: &str| {
+        let hash = EventHash::of(format!("token-{name}").as_bytes());
+        format!("  - {{name: {name}, groups: [people], sha256: {hash}{more}}}\n")
+    };
+    let late = entry("late", ", expires: 2020-01-01T00:00:00Z");
+    ["alice", "bob", "robot", "ålice"]
+        .iter()
+        .fold(format!("tokens:\n{late}"), |text, name| {
+            text + &entry(name, "")
+        })
+}
+
+impl Bed {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// A connection without a client certificate.
+    pub async fn client(&self) -> Client {
+        self.client_as(None).await
+    }
+
+    pub async fn client_as(
+        &self,
+        certificate: Option<rcgen::CertifiedKey<rcgen::KeyPair>>,
+    ) -> Client {
+        let stream = self.connect(certificate, b"http/1.1").await;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Client(sender)
+    }
+
+    pub async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
+        let stream = self.connect(None, b"h2").await;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// A TLS connection; without ALPN when `protocol` is empty.
+    pub async fn connect(
+        &self,
+        certificate: Option<rcgen::CertifiedKey<rcgen::KeyPair>>,
+        protocol: &[u8],
+    ) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.ca.issuer.pem().as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.signing_key.serialize_pem().as_bytes())
+                    .unwrap();
+                builder
+                    .with_client_auth_cert(vec![own.cert.der().clone()], key)
+                    .unwrap()
+            }
+        };
+        if !protocol.is_empty() {
+            config.alpn_protocols = vec![protocol.to_vec()];
+        }
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("localhost").unwrap(), tcp)
+            .await
+            .unwrap()
+    }
+
+    /// One request of alice over a connection of its own.
+    pub async fn get(&self, target: &str) -> Answer {
+        self.client().await.get("alice", target).await
+    }
+
+    /// Everything that was written so far.
+    pub async fn events(&self) -> Vec<Event> {
+        let (shard, mut from) = (Shard(0), Position(0));
+        let mut events = Vec::new();
+        loop {
+            let records = self
+                .log
+                .read(shard, from, 1 << 20, Duration::ZERO)
+                .await
+                .unwrap();
+            let Some(last) = records.last() else {
+                return events;
+            };
+            from = Position(last.position.0 + 1);
+            events.extend(
+                records
+                    .iter()
+                    .map(|record| hoop_schema::bytes::decode(&record.bytes).unwrap()),
+            );
+        }
+    }
+
+    /// The exact text of everything that was written so far.
+    pub async fn written(&self) -> String {
+        let records = self
+            .log
+            .read(Shard(0), Position(0), usize::MAX, Duration::ZERO)
+            .await
+            .unwrap();
+        records
+            .iter()
+            .map(|record| String::from_utf8(record.bytes.to_vec()).unwrap() + "\n")
+            .collect()
+    }
+
+    pub async fn intents(&self) -> Vec<Intent> {
+        let intent = |event: Event| match event.kind {
+            Kind::Intent(intent) => Some(intent),
+            _ => None,
+        };
+        self.events().await.into_iter().filter_map(intent).collect()
+    }
+
+    pub async fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |event: Event| match event.kind {
+            Kind::Outcome(outcome) => Some(outcome),
+            _ => None,
+        };
+        self.events()
+            .await
+            .into_iter()
+            .filter_map(outcome)
+            .collect()
+    }
+
+    /// The only intent and its outcome, as soon as there is one.
+    pub async fn only(&self) -> (Intent, Outcome) {
+        let outcome = eventually("an outcome", async || self.outcomes().await.pop()).await;
+        let mut intents = self.intents().await;
+        assert_eq!(intents.len(), 1, "{intents:?}");
+        assert_eq!(self.outcomes().await.len(), 1);
+        (intents.remove(0), outcome)
+    }
+
+    /// The metrics, as Prometheus sees them.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
+    pub fn assert_metric(&self, line: &str) {
+        let metrics = self.metrics();
+        assert!(
+            metrics.lines().any(|l| l == line),
+            "no line {line:?} in\n{metrics}"
+        );
+    }
+
+    /// Tells the gateway to stop and waits until it has. Returns whether all events were acknowledged.
+    pub async fn stop(&mut self) -> bool {
+        self.stop.take();
+        tokio::time::timeout(PATIENCE, &mut self.running)
+            .await
+            .expect("the gateway stops")
+            .unwrap()
+    }
+}
+
+impl Client {
+    pub async fn get(&mut self, user: &str, target: &str) -> Answer {
+        let request = request("GET", user, target).body(Full::default()).unwrap();
+        self.send(request).await
+    }
+
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        read(self.open(request).await).await.unwrap()
+    }
+
+    /// Sends a request and returns the head of its answer.
+    pub async fn open(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.0.ready().await.unwrap();
+        tokio::time::timeout(PATIENCE, self.0.send_request(request))
+            .await
+            .expect("the gateway answers")
+            .unwrap()
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.body))
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A request with the token of a user.
+pub fn request(method: &str, user: &str, target: &str) -> http::request::Builder {
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "gateway");
+    if user.is_empty() {
+        return request;
+    }
+    let bearer = format!("Bearer token-{user}");
+    request.header(
+        "authorization",
+        http::HeaderValue::from_bytes(bearer.as_bytes()).unwrap(),
+    )
+}
+
+/// Reads an answer to its end.
+pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+    let (head, body) = response.into_parts();
+    let body = tokio::time::timeout(PATIENCE, body.collect())
+        .await
+        .expect("the answer ends")?;
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: body.to_bytes(),
+    })
+}
+
+/// Waits until there is something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "there was never {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "test-ca");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Self {
+            issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap(),
+        }
+    }
+
+    fn server(&self) -> ServerIdentity {
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        ServerIdentity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
+            .unwrap()
+    }
+
+    /// A client certificate.
+    pub fn client(
+        &self,
+        user: &str,
+        group: &str,
+        expired: bool,
+    ) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, user);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, group);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        if expired {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.signed_by(&signing_key, &self.issuer).unwrap();
+        rcgen::CertifiedKey { cert, signing_key }
+    }
+}
+
+type Handle = Arc<
+    dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<FakeBody>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// The body of a fake API server's answer.
+pub type FakeBody = BoxBody<Bytes, std::io::Error>;
+
+/// A server in the place of the API server that answers as a test wants, over plain HTTP.
+pub struct Fake {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Fake {
+    pub async fn start<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<FakeBody>> + Send + 'static,
+    {
+        let handle: Handle = Arc::new(move |request| Box::pin(answer(request)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, open) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let counters = (Arc::clone(&connections), Arc::clone(&open));
+        let server = tokio::spawn(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let (handle, open) = (Arc::clone(&handle), Arc::clone(&counters.1));
+                counters.0.fetch_add(1, Ordering::SeqCst);
+                open.fetch_add(1, Ordering::SeqCst);
+                tasks.spawn(async move {
+                    let service = hyper::service::service_fn(move |request| {
+                        let answer = handle(request);
+                        async move { Ok::<_, Infallible>(answer.await) }
+                    });
+                    // A client that goes away is no failure of the test.
+                    drop(
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            open,
+            server,
+        }
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A whole answer.
+pub fn whole(status: u16, media_type: &str, body: impl Into<Bytes>) -> Response<FakeBody> {
+    Response::builder()
+        .status(status)
+        .header("content-type", media_type)
+        .body(Full::new(body.into()).map_err(|e| match e {}).boxed())
+        .unwrap()
+}
