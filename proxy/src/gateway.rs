@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hoop_schema::Class;
-use hoop_schema::kinds::request::{Cause, Decision, Durability, Effect, Level};
+use hoop_schema::kinds::request::{Decision, Durability, Effect, Level};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
@@ -37,7 +37,7 @@ use crate::policy_in_force::PolicyInForce;
 use crate::record::{Clock, Connection, Journal, NewIntent, Placement, RecordError};
 use crate::request_body::{self, RequestBody};
 use crate::request_info::{self, Malformed, RequestInfo};
-use crate::status::{self, Refusal};
+use crate::status::Refusal;
 use crate::tunnel;
 use crate::upstream::{self, Forwarded, Upstream};
 
@@ -240,8 +240,8 @@ impl Handler {
             Effect::Allow => {
                 tunnel::requested(&head.method, &head.headers, info).map(Refusal::upgrade)
             }
-            Effect::Deny => Some(denied(identity, info, &verdict.decision)),
-            Effect::Hold => Some(Refusal::approval_required(verdict.decision.cause)),
+            Effect::Deny => Some(Refusal::denied(&verdict.decision)),
+            Effect::Hold => Some(Refusal::approval_required(&verdict.decision)),
         };
         let mut ruling = Ruling {
             verdict,
@@ -326,8 +326,8 @@ impl Ruling {
         if decision.effect == Effect::Allow {
             decision.effect = Effect::Deny;
             decision.cause = refusal.cause;
-        }
-        if decision.message.is_empty() {
+            decision.message.clone_from(&refusal.message);
+        } else if decision.message.is_empty() {
             decision.message.clone_from(&refusal.message);
         }
         self.refusal = Some(refusal);
@@ -359,25 +359,6 @@ fn target(head: &Parts) -> &str {
     head.uri
         .path_and_query()
         .map_or("", http::uri::PathAndQuery::as_str)
-}
-
-fn denied(identity: &Identity, info: &RequestInfo, decision: &Decision) -> Refusal {
-    let why = match (&decision.rule, decision.message.as_str()) {
-        (_, message) if !message.is_empty() => message.to_owned(),
-        (Some(rule), _) => format!("denied by rule \"{rule}\" of the gateway's policy"),
-        (None, _) if decision.cause == Cause::NoMatch => {
-            "no rule of the gateway's policy allows it".to_owned()
-        }
-        (None, _) => "denied by the gateway's policy".to_owned(),
-    };
-    let message = status::forbidden_message(
-        &identity.user.username,
-        &info.verb,
-        info.object.as_ref(),
-        &info.path,
-        &why,
-    );
-    Refusal::forbidden(decision.cause, message)
 }
 
 fn not_recorded(error: &RecordError) -> Refusal {

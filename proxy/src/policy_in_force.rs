@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use hoop_schema::EventHash;
 use hoop_schema::kinds::integrity::PolicyChanged;
+use hoop_schema::{Class, EventHash};
 use parking_lot::Mutex;
 
 use crate::config::PolicySource;
@@ -30,6 +30,8 @@ const ERROR_BYTES_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct PolicyInForce {
     source: PolicySource,
+    /// The retention classes that have a log.
+    classes: Vec<Class>,
     current: ArcSwap<Policy>,
     /// What was last read, so that nothing is done twice; `None` when the file could not be read.
     seen: Mutex<Option<EventHash>>,
@@ -44,15 +46,24 @@ pub enum PolicyError {
     /// It has mistakes.
     #[error("the policy has mistakes")]
     Invalid(#[source] PolicyErrors),
+    /// It wants to keep events where there is no log.
+    #[error(
+        "the policy names the retention class {0}, which has no log; give it one or name another"
+    )]
+    NoLog(Class),
 }
 
 impl PolicyInForce {
     /// Reads the first policy. Without one there is no gateway.
-    pub(crate) async fn open(source: PolicySource) -> Result<Self, PolicyError> {
+    pub(crate) async fn open(
+        source: PolicySource,
+        classes: Vec<Class>,
+    ) -> Result<Self, PolicyError> {
         let text = read(&source).await.map_err(PolicyError::Read)?;
-        let policy = Policy::parse(&text).map_err(PolicyError::Invalid)?;
+        let policy = parse(&text, &classes)?;
         Ok(Self {
             source,
+            classes,
             current: ArcSwap::from_pointee(policy),
             seen: Mutex::new(Some(EventHash::of(text.as_bytes()))),
         })
@@ -82,7 +93,7 @@ impl PolicyInForce {
         let previous = self.current().revision().to_owned();
         let loaded = text
             .map_err(PolicyError::Read)
-            .and_then(|text| Policy::parse(&text).map_err(PolicyError::Invalid));
+            .and_then(|text| parse(&text, &self.classes));
         metrics.policy_loaded(loaded.is_ok());
         match loaded {
             Ok(policy) => {
@@ -109,6 +120,22 @@ impl PolicyInForce {
             self.reload(journal, metrics).await;
         }
     }
+}
+
+fn parse(text: &str, classes: &[Class]) -> Result<Policy, PolicyError> {
+    let policy = Policy::parse(text).map_err(PolicyError::Invalid)?;
+    for mistake in policy.lints() {
+        tracing::warn!(
+            line = mistake.line,
+            message = mistake.message,
+            "the policy has a questionable rule"
+        );
+    }
+    let missing = policy
+        .classes()
+        .into_iter()
+        .find(|class| !classes.contains(class));
+    missing.map_or(Ok(policy), |class| Err(PolicyError::NoLog(class)))
 }
 
 async fn read(source: &PolicySource) -> std::io::Result<String> {

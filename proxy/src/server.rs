@@ -63,7 +63,8 @@ pub async fn build(
     registry: &mut Registry,
 ) -> Result<Gateway, BuildError> {
     let metrics = Metrics::new(registry);
-    let policy = PolicyInForce::open(config.policy).await?;
+    let classes = logs.iter().map(|log| log.class().clone()).collect();
+    let policy = PolicyInForce::open(config.policy, classes).await?;
     let upstream = Upstream::open(config.upstream, &config.limits).await?;
     let listener = Listener::bind(
         config.listen,

@@ -8,7 +8,7 @@
 //! off on their own.
 
 use bytes::Bytes;
-use hoop_schema::kinds::request::{Cause, ObjectRef};
+use hoop_schema::kinds::request::{Cause, Decision, ObjectRef};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -75,16 +75,28 @@ impl Refusal {
         )
     }
 
-    /// 403 by policy, in the API server's words.
-    pub(crate) fn forbidden(cause: Cause, message: String) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Forbidden", cause, message)
+    /// 403 by policy, whose message is in the API server's words.
+    pub(crate) fn denied(decision: &Decision) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Forbidden",
+            decision.cause,
+            decision.message.clone(),
+        )
     }
 
     /// 403 that a rule wants an approval for.
-    pub(crate) fn approval_required(cause: Cause) -> Self {
-        let message =
-            "this needs an approval, and this gateway does not take approvals yet; ask whoever keeps its policy".into();
-        Self::new(StatusCode::FORBIDDEN, "ApprovalRequired", cause, message)
+    pub(crate) fn approval_required(decision: &Decision) -> Self {
+        let message = format!(
+            "{}. This gateway does not take approvals yet: ask whoever keeps its policy",
+            decision.message
+        );
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "ApprovalRequired",
+            decision.cause,
+            message,
+        )
     }
 
     /// 400, or 405 for the method: not a request that can be understood without doubt.
@@ -259,44 +271,10 @@ pub(crate) fn headers(media_type: &'static str) -> HeaderMap {
     headers
 }
 
-/// What is denied, in the API server's words: `pods "web" is forbidden: User "alice" cannot …`.
-pub(crate) fn forbidden_message(
-    user: &str,
-    verb: &str,
-    object: Option<&ObjectRef>,
-    path: &str,
-    why: &str,
-) -> String {
-    let Some(object) = object else {
-        return format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\": {why}");
-    };
-    let mut resource = object.resource.clone();
-    if !object.api_group.is_empty() {
-        resource = format!("{resource}.{}", object.api_group);
-    }
-    let name = if object.name.is_empty() {
-        String::new()
-    } else {
-        format!(" \"{}\"", object.name)
-    };
-    let mut what = object.resource.clone();
-    if !object.subresource.is_empty() {
-        what = format!("{what}/{}", object.subresource);
-    }
-    let scope = if object.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace \"{}\"", object.namespace)
-    };
-    format!(
-        "{resource}{name} is forbidden: User \"{user}\" cannot {verb} resource \"{what}\" in API group \"{}\" {scope}: {why}",
-        object.api_group
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hoop_schema::kinds::request::Effect;
 
     #[test]
     fn a_refusal_is_the_status_that_the_api_server_would_send() {
@@ -306,32 +284,20 @@ mod tests {
             name: "s1".into(),
             ..ObjectRef::default()
         };
-        let message = forbidden_message("alice", "get", Some(&object), "", "no rule allows it");
-        let body = Refusal::forbidden(Cause::NoMatch, message).body(Some(&object));
+        let decision = Decision {
+            effect: Effect::Deny,
+            cause: Cause::NoMatch,
+            profile: None,
+            rule: None,
+            message: "secrets \"s1\" is forbidden: no rule allows it".into(),
+            policy_revision: String::new(),
+        };
+        let body = Refusal::denied(&decision).body(Some(&object));
         let expected = concat!(
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"secrets \"s1\" is forbidden: "#,
-            r#"User \"alice\" cannot get resource \"secrets\" in API group \"\" in the namespace \"ns1\": no rule allows it","#,
-            r#""reason":"Forbidden","details":{"name":"s1","kind":"secrets"},"code":403}"#,
+            r#"no rule allows it","reason":"Forbidden","details":{"name":"s1","kind":"secrets"},"code":403}"#,
             "\n"
         );
         assert_eq!(std::str::from_utf8(&body).unwrap(), expected);
-    }
-
-    #[test]
-    fn groups_subresources_and_cluster_scope_are_named() {
-        let object = ObjectRef {
-            api_group: "apps".into(),
-            resource: "deployments".into(),
-            subresource: "scale".into(),
-            ..ObjectRef::default()
-        };
-        assert_eq!(
-            forbidden_message("bob", "patch", Some(&object), "", "no"),
-            "deployments.apps is forbidden: User \"bob\" cannot patch resource \"deployments/scale\" in API group \"apps\" at the cluster scope: no"
-        );
-        assert_eq!(
-            forbidden_message("bob", "get", None, "/metrics", "no"),
-            "forbidden: User \"bob\" cannot get path \"/metrics\": no"
-        );
     }
 }

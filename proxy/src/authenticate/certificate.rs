@@ -142,7 +142,8 @@ fn refusal(error: &rustls::Error) -> &'static str {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "the client certificate is not valid yet"
             }
-            CertificateError::UnknownIssuer => {
+            // An authority of the same name with another key shows as a bad signature.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the client certificate is of an authority that is not trusted here"
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {

@@ -64,15 +64,16 @@ async fn an_exec_plugin_is_run_and_run_again_when_its_token_is_refused() {
     }
     .start()
     .await;
+    let token_of_fresh = fresh.token("hoop-gateway", &["system:masters"]);
+    std::fs::write(&token, token_of_fresh).unwrap();
     let answer = bed.get(PODS).await;
     assert_eq!(answer.status, 502, "{answer:?}");
+    let message = answer.message();
     assert!(
-        answer
-            .message()
-            .contains("could not log in to the API server")
+        message.contains("could not log in to the API server"),
+        "{message}"
     );
-    std::fs::write(&token, fresh.token("hoop-gateway", &["system:masters"])).unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    assert_eq!(bed.get(PODS).await.status, 200);
     bed.assert_metric("hoop_gateway_upstream_errors_total{operation=\"refused\"} 1");
 }
 

@@ -35,10 +35,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Alice works, bob looks, robot is not masked.
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 profiles:
   - name: developers
     subjects: {users: [alice, "ålice"], groups: [certified]}
@@ -58,41 +58,41 @@ profiles:
 "#;
 
 /// How to set up a gateway.
-pub struct Setup {
-    pub policy: PolicySource,
-    pub limits: Limits,
-    pub upstream: Option<UpstreamSource>,
+pub(crate) struct Setup {
+    pub(crate) policy: PolicySource,
+    pub(crate) limits: Limits,
+    pub(crate) upstream: Option<UpstreamSource>,
 }
 
 /// A running gateway.
-pub struct Bed {
-    pub cluster: SampleCluster,
-    pub log: Arc<MemoryLog>,
-    pub address: SocketAddr,
-    pub registry: Arc<Registry>,
-    pub readiness: Readiness,
-    pub reloader: PolicyReloader,
-    pub ca: Authority,
+pub(crate) struct Bed {
+    pub(crate) cluster: SampleCluster,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) address: SocketAddr,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) readiness: Readiness,
+    pub(crate) reloader: PolicyReloader,
+    pub(crate) ca: Authority,
     stop: Option<oneshot::Sender<()>>,
     running: tokio::task::JoinHandle<bool>,
     _folder: tempfile::TempDir,
 }
 
 /// Who certifies the gateway and its clients.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// A connection of a client.
-pub struct Client(http1::SendRequest<Full<Bytes>>);
+pub(crate) struct Client(http1::SendRequest<Full<Bytes>>);
 
 impl Default for Setup {
     fn default() -> Self {
@@ -106,7 +106,7 @@ impl Default for Setup {
 
 impl Setup {
     /// In front of a server of one's own.
-    pub fn before(fake: &Fake) -> Self {
+    pub(crate) fn before(fake: &Fake) -> Self {
         let url = format!("http://{}", fake.address).parse().unwrap();
         Self {
             upstream: Some(UpstreamSource::Explicit(Box::new(kube::Config::new(url)))),
@@ -114,7 +114,7 @@ impl Setup {
         }
     }
 
-    pub async fn start(self) -> Bed {
+    pub(crate) async fn start(self) -> Bed {
         let cluster = SampleCluster::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let upstream = self.upstream.unwrap_or_else(|| {
@@ -171,7 +171,7 @@ impl Setup {
     }
 }
 
-pub fn kubeconfig(path: &Path) -> UpstreamSource {
+pub(crate) fn kubeconfig(path: &Path) -> UpstreamSource {
     UpstreamSource::Kubeconfig {
         path: Some(PathBuf::from(path)),
         context: None,
@@ -193,16 +193,16 @@ fn tokens() -> String {
 }
 
 impl Bed {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Setup::default().start().await
     }
 
     /// A connection without a client certificate.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_as(None).await
     }
 
-    pub async fn client_as(
+    pub(crate) async fn client_as(
         &self,
         certificate: Option<rcgen::CertifiedKey<rcgen::KeyPair>>,
     ) -> Client {
@@ -212,7 +212,7 @@ impl Bed {
         Client(sender)
     }
 
-    pub async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
+    pub(crate) async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
         let stream = self.connect(None, b"h2").await;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -222,7 +222,7 @@ impl Bed {
     }
 
     /// A TLS connection; without ALPN when `protocol` is empty.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         certificate: Option<rcgen::CertifiedKey<rcgen::KeyPair>>,
         protocol: &[u8],
@@ -258,12 +258,12 @@ impl Bed {
     }
 
     /// One request of alice over a connection of its own.
-    pub async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         self.client().await.get("alice", target).await
     }
 
     /// Everything that was written so far.
-    pub async fn events(&self) -> Vec<Event> {
+    pub(crate) async fn events(&self) -> Vec<Event> {
         let (shard, mut from) = (Shard(0), Position(0));
         let mut events = Vec::new();
         loop {
@@ -285,7 +285,7 @@ impl Bed {
     }
 
     /// The exact text of everything that was written so far.
-    pub async fn written(&self) -> String {
+    pub(crate) async fn written(&self) -> String {
         let records = self
             .log
             .read(Shard(0), Position(0), usize::MAX, Duration::ZERO)
@@ -297,7 +297,7 @@ impl Bed {
             .collect()
     }
 
-    pub async fn intents(&self) -> Vec<Intent> {
+    pub(crate) async fn intents(&self) -> Vec<Intent> {
         let intent = |event: Event| match event.kind {
             Kind::Intent(intent) => Some(intent),
             _ => None,
@@ -305,7 +305,7 @@ impl Bed {
         self.events().await.into_iter().filter_map(intent).collect()
     }
 
-    pub async fn outcomes(&self) -> Vec<Outcome> {
+    pub(crate) async fn outcomes(&self) -> Vec<Outcome> {
         let outcome = |event: Event| match event.kind {
             Kind::Outcome(outcome) => Some(outcome),
             _ => None,
@@ -318,7 +318,7 @@ impl Bed {
     }
 
     /// The only intent and its outcome, as soon as there is one.
-    pub async fn only(&self) -> (Intent, Outcome) {
+    pub(crate) async fn only(&self) -> (Intent, Outcome) {
         let outcome = eventually("an outcome", async || self.outcomes().await.pop()).await;
         let mut intents = self.intents().await;
         assert_eq!(intents.len(), 1, "{intents:?}");
@@ -327,13 +327,13 @@ impl Bed {
     }
 
     /// The metrics, as Prometheus sees them.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
     }
 
-    pub fn assert_metric(&self, line: &str) {
+    pub(crate) fn assert_metric(&self, line: &str) {
         let metrics = self.metrics();
         assert!(
             metrics.lines().any(|l| l == line),
@@ -342,7 +342,7 @@ impl Bed {
     }
 
     /// Tells the gateway to stop and waits until it has. Returns whether all events were acknowledged.
-    pub async fn stop(&mut self) -> bool {
+    pub(crate) async fn stop(&mut self) -> bool {
         self.stop.take();
         tokio::time::timeout(PATIENCE, &mut self.running)
             .await
@@ -352,17 +352,17 @@ impl Bed {
 }
 
 impl Client {
-    pub async fn get(&mut self, user: &str, target: &str) -> Answer {
+    pub(crate) async fn get(&mut self, user: &str, target: &str) -> Answer {
         let request = request("GET", user, target).body(Full::default()).unwrap();
         self.send(request).await
     }
 
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         read(self.open(request).await).await.unwrap()
     }
 
     /// Sends a request and returns the head of its answer.
-    pub async fn open(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn open(&mut self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         self.0.ready().await.unwrap();
         tokio::time::timeout(PATIENCE, self.0.send_request(request))
             .await
@@ -372,17 +372,17 @@ impl Client {
 }
 
 impl Answer {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.body))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.json()["message"].as_str().unwrap().to_owned()
     }
 }
 
 /// A request with the token of a user.
-pub fn request(method: &str, user: &str, target: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, user: &str, target: &str) -> http::request::Builder {
     let request = Request::builder()
         .method(method)
         .uri(target)
@@ -398,7 +398,7 @@ pub fn request(method: &str, user: &str, target: &str) -> http::request::Builder
 }
 
 /// Reads an answer to its end.
-pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
     let body = tokio::time::timeout(PATIENCE, body.collect())
         .await
@@ -411,7 +411,10 @@ pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> 
 }
 
 /// Waits until there is something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl Fn() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {
@@ -426,7 +429,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = rcgen::CertificateParams::default();
         params
             .distinguished_name
@@ -447,7 +450,7 @@ impl Authority {
     }
 
     /// A client certificate.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         user: &str,
         group: &str,
@@ -477,18 +480,20 @@ type Handle = Arc<
 >;
 
 /// The body of a fake API server's answer.
-pub type FakeBody = BoxBody<Bytes, std::io::Error>;
+pub(crate) type FakeBody = BoxBody<Bytes, std::io::Error>;
 
 /// A server in the place of the API server that answers as a test wants, over plain HTTP.
-pub struct Fake {
-    pub address: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Fake {
-    pub async fn start<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn start<F>(
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Response<FakeBody>> + Send + 'static,
     {
@@ -529,12 +534,12 @@ impl Fake {
     }
 
     /// Connections accepted so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Connections open now.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 }
@@ -546,7 +551,7 @@ impl Drop for Fake {
 }
 
 /// A whole answer.
-pub fn whole(status: u16, media_type: &str, body: impl Into<Bytes>) -> Response<FakeBody> {
+pub(crate) fn whole(status: u16, media_type: &str, body: impl Into<Bytes>) -> Response<FakeBody> {
     Response::builder()
         .status(status)
         .header("content-type", media_type)

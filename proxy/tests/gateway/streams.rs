@@ -206,11 +206,21 @@ async fn an_api_server_that_breaks_off_is_passed_on_as_a_broken_answer() {
 
 #[tokio::test]
 async fn a_small_answer_that_breaks_off_becomes_an_error() {
-    let bed = Bed::start().await;
-    bed.cluster.break_next_body();
-    let answer = bed
-        .get("/api/v1/namespaces/shop/secrets/db-credentials")
-        .await;
+    let fake = Fake::start(async |_| {
+        let pieces = [
+            Ok(Frame::data(Bytes::from_static(b"{\"kind\":"))),
+            Err(std::io::ErrorKind::BrokenPipe.into()),
+        ];
+        let mut response = whole(200, "application/json", "");
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        *response.body_mut() = BodyExt::boxed(body);
+        let headers = response.headers_mut();
+        headers.insert("content-length", http::HeaderValue::from_static("100"));
+        response
+    })
+    .await;
+    let bed = Setup::before(&fake).start().await;
+    let answer = bed.get("/api/v1/namespaces/shop/secrets/s").await;
     assert_eq!(answer.status, 502);
     assert_eq!(bed.only().await.1.ended, Ended::UpstreamClosed);
 }
