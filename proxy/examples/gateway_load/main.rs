@@ -13,7 +13,6 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    missing_docs,
     reason = "a tool that prints what it measured, and stops at the first surprise"
 )]
 
