@@ -57,10 +57,12 @@ pub(crate) struct Sequences {
 #[derive(Debug, Clone)]
 struct Producer {
     state: ProducerState,
-    /// Causes of the holes, where something else than [`GapCause::Missing`] is known.
+    /// Holes from here on were named by a heartbeat.
     tail_from: u64,
     /// The log lost records since this producer was last seen.
     after_loss: bool,
+    /// Holes below this are owed to a loss of the log: nothing will fill them.
+    expired_below: u64,
 }
 
 impl Sequences {
@@ -70,6 +72,7 @@ impl Sequences {
             state,
             tail_from: u64::MAX,
             after_loss: false,
+            expired_below: 0,
         };
         let mut producers: Vec<Producer> = states.into_iter().map(producer).collect();
         producers.sort_by(|a, b| a.key().cmp(&b.key()));
@@ -118,9 +121,7 @@ impl Sequences {
         if seq > last + 1 {
             self.open_hole(place, last + 1, seq - 1, position, at);
         }
-        let producer = &mut self.producers[place];
-        producer.state.last_seq = seq;
-        producer.after_loss = false;
+        self.producers[place].reach(seq);
         Seen::New
     }
 
@@ -139,7 +140,7 @@ impl Sequences {
             self.open_hole(place, last + 1, seq, position, at);
             let producer = &mut self.producers[place];
             producer.tail_from = producer.tail_from.min(last + 1);
-            producer.state.last_seq = seq;
+            producer.reach(seq);
         }
     }
 
@@ -166,12 +167,13 @@ impl Sequences {
             for hole in producer.state.holes.iter_mut().filter(|h| !h.declared) {
                 let old = at.as_micros().saturating_sub(hole.since.as_micros()) >= time;
                 let far = position.saturating_sub(hole.since_position) >= limits.positions;
-                if !(old || far || producer.after_loss) {
+                let expired = hole.last_seq < producer.expired_below;
+                if !(old || far || expired) {
                     continue;
                 }
                 hole.declared = true;
                 self.open -= 1;
-                let cause = if producer.after_loss {
+                let cause = if expired {
                     GapCause::Expired
                 } else if hole.first_seq >= producer.tail_from {
                     GapCause::Tail
@@ -245,6 +247,7 @@ impl Sequences {
                         state,
                         tail_from: u64::MAX,
                         after_loss: false,
+                        expired_below: 0,
                     },
                 );
                 place
@@ -318,6 +321,14 @@ impl Sequences {
 }
 
 impl Producer {
+    /// The sequence goes as far as `seq` now.
+    fn reach(&mut self, seq: u64) {
+        self.state.last_seq = seq;
+        if std::mem::take(&mut self.after_loss) {
+            self.expired_below = seq.saturating_add(1);
+        }
+    }
+
     fn key(&self) -> (&str, u64) {
         (self.state.producer_id.as_str(), self.state.producer_epoch)
     }

@@ -204,6 +204,11 @@ impl ShardTask {
         if !done.is_empty() || self.crowded() {
             self.flush().await;
         }
+        // A rival's file may have put the shard back; then there is more to commit before the answer.
+        if self.core.position() < position {
+            self.flushing.extend(done);
+            return;
+        }
         for (_, done) in done {
             if done.send(()).is_err() {
                 tracing::debug!("whoever asked for a flush has gone");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Positions in the log.
 const LOG: u8 = 3;
 /// Crashes, lost answers and refusals that may happen in one run.
-const FAULTS: u8 = 3;
+const FAULTS: u8 = 2;
 
 /// A file: it covers `from..to`; `made` tells the bytes of two makers apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -389,8 +389,6 @@ fn what_the_log_dropped_is_a_gap() {
     core.apply(record(1, at(0), event(1, 1, "x")), at(0));
     core.expired(Position(10));
     core.apply(record(10, at(0), event(1, 8, "x")), at(0));
-    assert_eq!(core.counts().gaps, 0, "held open, as any hole is");
-    core.tick(at(60), true);
     assert_eq!(core.counts().gaps, 1);
     assert_eq!(batch(core.flush()).pos_to(), 11);
 }
@@ -474,7 +472,7 @@ proptest! {
             prop_assert_eq!(batch.name().pos_from, covered);
             covered = batch.pos_to();
             let days: BTreeSet<_> = (0..batch.rows() as u32).map(|i| batch.rows.parts().0.number(9, i).unwrap() / DAY).collect();
-            prop_assert_eq!(days.len(), 1, "one day in one file");
+            prop_assert!(days.len() <= 1, "one day in one file; a file of nothing but copies has no rows");
         }
         prop_assert_eq!(covered, arrivals.len() as u64);
     }
