@@ -43,6 +43,10 @@ enum Record {
 
 /// Who writes the outcome.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per answer, and boxed with the rest of it"
+)]
 pub(super) enum Recorder {
     Answer(AnswerRecorder),
     Stream(StreamRecorder),
@@ -53,6 +57,10 @@ pub(super) enum Recorder {
 pub(crate) struct ClientBody(Inner);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is that of nearly all answers, which should not take an allocation more"
+)]
 enum Inner {
     Whole(Whole),
     Streamed(Box<Streamed>),

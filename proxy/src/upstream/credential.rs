@@ -23,6 +23,9 @@ use super::UpstreamConfigError;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
+/// Answers a request with its own headers.
+type Look = fn(Request<Empty<Bytes>>) -> Ready<Result<Response<()>, Source>>;
+
 /// How long a header is used before `kube` is asked again. It renews tokens ten seconds before they expire or earlier,
 /// so a second does no harm, and asking costs a few allocations and a lock.
 const FRESH: Duration = Duration::from_secs(1);
@@ -107,7 +110,7 @@ impl Credential {
 /// The headers that the layer puts on a request, as those of a response. Boxed: its own type names lifetimes that
 /// the compiler cannot prove `Send` over.
 fn ask(layer: &AuthLayer) -> Pin<Box<dyn Future<Output = Result<Response<()>, Source>> + Send>> {
-    let look: fn(Request<Empty<Bytes>>) -> Ready<Result<Response<()>, Source>> = |request| {
+    let look: Look = |request| {
         let mut response = Response::new(());
         *response.headers_mut() = request.into_parts().0.headers;
         std::future::ready(Ok(response))

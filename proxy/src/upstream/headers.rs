@@ -192,7 +192,7 @@ fn is_hop_by_hop(name: &str, named: &[String]) -> bool {
 fn is_replaced(name: &str) -> bool {
     // Names are lower case here. Servers behind CGI-like gateways read `_` as `-`.
     let matches = |known: &&str| name.len() == known.len() && has_prefix(name, known);
-    REPLACED.iter().any(|known| matches(&known))
+    REPLACED.iter().any(matches)
         || REPLACED_PREFIXES
             .iter()
             .any(|prefix| has_prefix(name, prefix))

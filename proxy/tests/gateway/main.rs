@@ -1,5 +1,7 @@
 //! The gateway as it runs in production, in front of the sample cluster or of an upstream that misbehaves on purpose.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod admin;
 mod credentials;
 mod forwarding;
