@@ -8,6 +8,8 @@ use anyhow::{Result, anyhow};
 use hoop_tests::testbed::{self, ApiServer, Need, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::pipeline::{Cluster, Pipeline};
+
 /// Tests that run at once. They wait for servers most of the time.
 const TESTS_AT_ONCE: usize = 4;
 
@@ -34,6 +36,14 @@ impl Test {
         }
     }
 
+    /// A test that measures time: it runs while no other does.
+    pub(crate) fn alone(self) -> Self {
+        Self {
+            alone: true,
+            ..self
+        }
+    }
+
     fn run(&self) -> Result<(), Failed> {
         let (_alone, _among_others);
         if self.alone {
@@ -41,7 +51,7 @@ impl Test {
         } else {
             _among_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
         }
-        (self.body)().map_err(|error| Failed::from(format!("{error:?}")))
+        (self.body)().map_err(|error| Failed::from(format!("{error:#}")))
     }
 }
 
@@ -60,7 +70,9 @@ pub(crate) use tests;
 /// What the tests of one run share.
 #[derive(Default)]
 struct Shared {
-    /// The API server, or why there is none: it is not tried again for every test.
+    /// `hoop up` in front of the API server, or why there is none: it is not tried again for every test.
+    pipeline: Option<Result<Arc<Pipeline>, String>>,
+    /// The API server, or why there is none.
     api_server: Option<Result<Arc<ApiServer>, String>>,
     /// Goes last, with its folder.
     run: Option<Arc<Run>>,
@@ -71,6 +83,11 @@ static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
 fn with_shared<T>(f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     f(shared.get_or_insert_default())
+}
+
+/// The state of this test run.
+pub(crate) fn this_run() -> Result<Arc<Run>> {
+    with_shared(run_of)
 }
 
 fn run_of(shared: &mut Shared) -> Result<Arc<Run>> {
@@ -91,6 +108,29 @@ pub(crate) fn api_server() -> Result<Arc<ApiServer>> {
         });
         started.clone().map_err(|error| anyhow!(error))
     })
+}
+
+/// `hoop up` in front of the API server, for all tests that do not stop it.
+pub(crate) fn pipeline() -> Result<Arc<Pipeline>> {
+    let (server, run) = (api_server()?, this_run()?);
+    with_shared(|shared| {
+        let started = shared.pipeline.get_or_insert_with(|| {
+            Pipeline::start(run, "shared", Cluster::Real(&server))
+                .map(Arc::new)
+                .map_err(|error| format!("{error:#}"))
+        });
+        started.clone().map_err(|error| anyhow!(error))
+    })
+}
+
+/// `hoop up` in front of the API server, for one test.
+pub(crate) fn own_pipeline(name: &str) -> Result<Pipeline> {
+    Pipeline::start(this_run()?, name, Cluster::Real(&*api_server()?))
+}
+
+/// `hoop up` in front of the sample cluster, for one test.
+pub(crate) fn sample_pipeline(name: &str) -> Result<Pipeline> {
+    Pipeline::start(this_run()?, name, Cluster::Sample)
 }
 
 /// Held for reading by tests that only have to be right, for writing by those that measure time.

@@ -3,9 +3,32 @@
 //! A test that needs a part of the test bed that this machine cannot have is reported as ignored, and named with the
 //! reason in a summary at the end. With `CI` or `HOOP_TEST_BED=required` set, it fails.
 
+mod audit;
+mod canary;
+mod client;
+mod demo;
+mod evidence;
 mod harness;
+mod helm;
+mod kill;
+mod kubectl;
 mod kubernetes;
+mod log;
+mod pipeline;
+mod secrets;
+mod watch;
 
 fn main() -> std::process::ExitCode {
-    harness::run([kubernetes::tests()].concat())
+    let tests = [
+        kubernetes::tests(),
+        kubectl::tests(),
+        secrets::tests(),
+        helm::tests(),
+        audit::tests(),
+        watch::tests(),
+        evidence::tests(),
+        demo::tests(),
+        kill::tests(),
+    ];
+    harness::run(tests.concat())
 }

@@ -1,0 +1,286 @@
+//! The whole pipeline under test: `hoop up` as a process of its own, in front of some cluster.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use hoop_proxy::sample_cluster::SampleCluster;
+use hoop_tests::testbed::{Answer, ApiServer, Kubectl, Run, Server};
+use kube::config::Kubeconfig;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::client;
+use crate::log::{self, Records};
+
+/// How long `hoop up` may take until it serves; it takes a second, and longer on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long an outcome may take to be recorded after its answer.
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often something is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// What is behind the gateway.
+pub(crate) enum Cluster<'a> {
+    /// The real API server.
+    Real(&'a ApiServer),
+    /// The sample cluster, in this process.
+    Sample,
+}
+
+/// A `hoop up` and its data.
+pub(crate) struct Pipeline {
+    name: String,
+    folder: PathBuf,
+    program: Option<Server>,
+    /// kubectl of the test bed, where there is one.
+    kubectl: Option<Kubectl>,
+    _sample: Option<(SampleCluster, Runtime)>,
+    run: Arc<Run>,
+}
+
+/// The program under test: the same `main.rs` as the program `hoop`, built beside the tests so that it cannot be an
+/// old one.
+pub(crate) fn hoop() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tested-hoop"));
+    command.env_remove("HOOP_DATA").env("NO_COLOR", "1");
+    command
+}
+
+impl Pipeline {
+    /// Starts `hoop up` in front of `cluster`, in a folder of its own, and waits until it serves.
+    pub(crate) fn start(run: Arc<Run>, name: &str, cluster: Cluster<'_>) -> Result<Self> {
+        let folder = run.folder().join(format!("pipeline-{name}"));
+        fs::create_dir_all(&folder)?;
+        let upstream = folder.join("upstream.kubeconfig");
+        let mut sample = None;
+        let mut kubectl = None;
+        match cluster {
+            Cluster::Real(server) => {
+                fs::copy(server.gateway_kubeconfig(), &upstream)?;
+                kubectl = Some(server.kubectl());
+            }
+            Cluster::Sample => {
+                let runtime = Runtime::new()?;
+                let started = runtime.block_on(SampleCluster::start())?;
+                fs::write(&upstream, started.kubeconfig()?)?;
+                sample = Some((started, runtime));
+            }
+        }
+        fs::write(folder.join("policy.yaml"), POLICY)?;
+        fs::write(folder.join("hoop.yaml"), CONFIGURATION)?;
+        let mut pipeline = Self {
+            name: format!("hoop-{name}"),
+            folder,
+            program: None,
+            kubectl,
+            _sample: sample,
+            run,
+        };
+        pipeline.start_again()?;
+        Ok(pipeline)
+    }
+
+    /// Starts `hoop up` on the data that is there, and waits until it serves.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        let mut command = hoop();
+        command
+            .args(["up", "--config"])
+            .arg(self.folder.join("hoop.yaml"))
+            .arg("--data")
+            .arg(self.data());
+        let mut program = Server::start(&self.run, &self.name, &mut command)?;
+        let begun = Instant::now();
+        while !program.log().contains("hoop is up: ") {
+            if !program.runs() || begun.elapsed() > READY_WITHIN {
+                bail!("{} did not get ready:\n{}", self.name, program.log());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut program) = self.program.take() {
+            program.kill();
+        }
+    }
+
+    /// Asks it to end, and makes sure that it says it did so in order.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let mut program = self.program.take().context("it does not run")?;
+        let status = program.terminate()?;
+        ensure!(status.success(), "{status}:\n{}", program.log());
+        Ok(())
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// A folder for whatever else the test needs.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The kubeconfig that `hoop up` wrote for a person.
+    pub(crate) fn kubeconfig(&self, person: &str) -> PathBuf {
+        self.data()
+            .join("kubeconfigs")
+            .join(format!("{person}.kubeconfig"))
+    }
+
+    /// kubectl as a person.
+    pub(crate) fn kubectl(&self, person: &str) -> Result<Kubectl> {
+        let kubectl = self
+            .kubectl
+            .as_ref()
+            .context("kubectl comes with the real API server")?;
+        Ok(kubectl.with_kubeconfig(&self.kubeconfig(person), &self.folder.join("home")))
+    }
+
+    /// kubectl that shows the gateway this bearer token and nothing else.
+    pub(crate) fn kubectl_with_token(&self, token: &str) -> Result<Kubectl> {
+        let mut config = Kubeconfig::read_from(self.kubeconfig("alice"))?;
+        for user in &mut config.auth_infos {
+            user.auth_info = Some(serde_json::from_value(json!({"token": token}))?);
+        }
+        let path = self.folder.join("token.kubeconfig");
+        fs::write(&path, serde_json::to_string(&config)?)?;
+        let kubectl = self.kubectl.as_ref();
+        let kubectl = kubectl.context("kubectl comes with the real API server")?;
+        Ok(kubectl.with_kubeconfig(&path, &self.folder.join("home")))
+    }
+
+    /// Makes `count` requests as a person and returns their audit ids.
+    pub(crate) fn work(&self, person: &str, count: usize) -> Result<Vec<String>> {
+        let kubeconfig = self.kubeconfig(person);
+        client::block_on(async { client::work(&kubeconfig, count).await })
+    }
+
+    /// Runs `hoop-replay ARGUMENTS` on the data.
+    pub(crate) fn replay(&self, arguments: &[&str]) -> Result<Answer> {
+        let mut command = hoop();
+        command
+            .args(["replay", "--data"])
+            .arg(self.data())
+            .args(arguments);
+        Answer::of(&mut command, "")
+    }
+
+    /// All records of the log, which keeps them for longer than a test takes.
+    pub(crate) fn records(&self) -> Result<Records> {
+        client::block_on(async { log::records(&self.data().join("log")).await })
+    }
+
+    /// The events in the log that `wanted` picks.
+    pub(crate) fn events(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        let mut events = Vec::new();
+        for record in self.records()?.values() {
+            let event: Value = serde_json::from_str(record)?;
+            if wanted(&event) {
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+
+    /// The intents and outcomes about a namespace that `wanted` picks.
+    pub(crate) fn events_of(
+        &self,
+        namespace: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        self.events(|event| {
+            event["request"]["object_ref"]["namespace"] == namespace && wanted(event)
+        })
+    }
+
+    /// As [`Self::events_of`], but waits until there is one: outcomes come a moment after their answer.
+    pub(crate) fn until_events_of(
+        &self,
+        namespace: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        let begun = Instant::now();
+        loop {
+            let events = self.events_of(namespace, &wanted)?;
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            ensure!(
+                begun.elapsed() < RECORDED_WITHIN,
+                "no such event of {namespace}"
+            );
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// Files are committed often, so that tests see both them and the tail of the log.
+const CONFIGURATION: &str = "
+cluster: test
+gateway: {listen: 127.0.0.1:0, drain_timeout: 2s}
+admin: {listen: off}
+upstream: {kubeconfig: upstream.kubeconfig}
+policy: policy.yaml
+recorder: {flush_age: 2s}
+people:
+- {name: alice, groups: [platform]}
+- {name: bob, groups: [developers]}
+- {name: carol, groups: [outsiders]}
+";
+
+/// Who may do what in these tests. Namespaces of tests are named after them.
+const POLICY: &str = r#"
+profiles:
+- name: platform
+  subjects: {groups: [platform]}
+  rules:
+  - name: helm-reads-its-releases
+    effect: allow
+    apiGroups: [""]
+    resources: [secrets]
+    verbs: ["*"]
+    namespaces: ["helm-*"]
+    mask: none
+  - name: everything
+    effect: allow
+    apiGroups: ["*"]
+    resources: ["*"]
+    verbs: ["*"]
+  - name: paths
+    effect: allow
+    nonResourceURLs: ["*"]
+    verbs: [get]
+- name: developers
+  subjects: {groups: [developers]}
+  rules:
+  - name: nobody-reads-these
+    effect: deny
+    apiGroups: ["*"]
+    resources: ["*"]
+    verbs: ["*"]
+    namespaces: [forbidden]
+  - name: read
+    effect: allow
+    apiGroups: ["*"]
+    resources: ["*"]
+    verbs: [get, list, watch]
+- name: outsiders
+  subjects: {groups: [outsiders]}
+  rules:
+  - name: read
+    effect: allow
+    apiGroups: ["*"]
+    resources: ["*"]
+    verbs: [get, list, watch]
+"#;
