@@ -52,6 +52,13 @@ struct Details<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     group: &'a str,
     kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causes: Option<[StatusCause<'a>; 1]>,
+}
+
+#[derive(Serialize)]
+struct StatusCause<'a> {
+    message: &'a str,
 }
 
 impl Refusal {
@@ -254,6 +261,8 @@ pub(crate) fn status_body(
             name: &object.name,
             group: &object.api_group,
             kind: &object.resource,
+            // Of a Status with the reason Invalid, kubectl prints the causes and not the message.
+            causes: (reason == "Invalid").then_some([StatusCause { message }]),
         }),
         code: code.as_u16(),
     };
