@@ -28,7 +28,8 @@ const READY_ASKED_EVERY: Duration = Duration::from_millis(200);
 const STARTS_MAX: u32 = 3;
 
 /// What a proxy in front of the API server may do there, and what people may: all of them everything, apart from the
-/// group `outsiders`, so that a refusal is either the proxy's or meant.
+/// group `outsiders`, so that a refusal is either the proxy's or meant. The cluster's own roles `admin`, `edit` and
+/// `view` are empty here, since a controller fills them.
 const ROLES: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -50,6 +51,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: platform}
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: developers}
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: on-call}
 "#;
 
 /// Everything is written to the audit log, with bodies.
