@@ -19,9 +19,6 @@ use crate::log::{self, Records};
 /// How long `hoop up` may take until it serves; it takes a second, and longer on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long an outcome may take to be recorded after its answer.
-const RECORDED_WITHIN: Duration = Duration::from_secs(20);
-
 /// How often something is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
@@ -202,26 +199,6 @@ impl Pipeline {
         self.events(|event| {
             event["request"]["object_ref"]["namespace"] == namespace && wanted(event)
         })
-    }
-
-    /// As [`Self::events_of`], but waits until there is one: outcomes come a moment after their answer.
-    pub(crate) fn until_events_of(
-        &self,
-        namespace: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Vec<Value>> {
-        let begun = Instant::now();
-        loop {
-            let events = self.events_of(namespace, &wanted)?;
-            if !events.is_empty() {
-                return Ok(events);
-            }
-            ensure!(
-                begun.elapsed() < RECORDED_WITHIN,
-                "no such event of {namespace}"
-            );
-            std::thread::sleep(LOOK_EVERY);
-        }
     }
 }
 
