@@ -3,7 +3,6 @@
 //! It may be killed at any moment and started again over the same data directory: what was acknowledged is in the
 //! log, what the recorder had not committed is read from there again.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -418,9 +417,7 @@ fn write_kubeconfigs(
         .collect()
 }
 
-fn told(mut stops: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        // An error means that the pipeline was dropped, which is a stop too.
-        drop(stops.wait_for(|stop| *stop).await);
-    }
+async fn told(mut stops: watch::Receiver<bool>) {
+    // An error means that the pipeline was dropped, which is a stop too.
+    drop(stops.wait_for(|stop| *stop).await);
 }

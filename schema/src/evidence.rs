@@ -93,8 +93,18 @@ pub const SESSION_COLUMNS: &[Column] = {
             false,
             "Number of session.end events: one per strand that ended here",
         ),
-        column("first_row", Int64, false, "Number of its first row in the file, from 0"),
-        column("row_count", Int64, false, "Number of its rows in the file, which are neighbours"),
+        column(
+            "first_row",
+            Int64,
+            false,
+            "Number of its first row in the file, from 0",
+        ),
+        column(
+            "row_count",
+            Int64,
+            false,
+            "Number of its rows in the file, which are neighbours",
+        ),
     ]
 };
 

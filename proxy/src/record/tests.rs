@@ -196,10 +196,9 @@ fn prove(events: &[Found]) {
             assert_eq!(copy.bytes, found.bytes, "a copy is not equal");
         }
     }
-    let mut strands: HashMap<
-        (SessionId, String),
-        BTreeMap<u64, (Option<EventHash>, EventHash, bool)>,
-    > = HashMap::new();
+    /// `prev_hash`, the event's own hash, and whether the event itself is there.
+    type Link = (Option<EventHash>, EventHash, bool);
+    let mut strands: HashMap<(SessionId, String), BTreeMap<u64, Link>> = HashMap::new();
     for found in events {
         let envelope = &found.event.envelope;
         let strand = (envelope.session_id, envelope.class.to_string());

@@ -167,6 +167,14 @@ async fn kubectl_writes() {
         )
         .await;
     kubectl.expect("delete deploy api -n shop", "deleted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_creates_and_deletes() {
+    let cluster = SampleCluster::start().await.unwrap();
+    let Some(kubectl) = Kubectl::new(&cluster) else {
+        return;
+    };
     kubectl
         .expect(
             "create secret generic fresh -n shop --from-literal=key=value",

@@ -304,10 +304,12 @@ async fn two_rivals_record_everything_once() {
     bed.append(400).await;
     let (one, other) = (bed.start_as("recorder-1"), bed.start_as("recorder-2"));
     let (a, b) = tokio::join!(one.handle.flush(), other.handle.flush());
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
     bed.append(50).await;
     let (a, b) = tokio::join!(one.handle.flush(), other.handle.flush());
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
     one.stop().await;
     other.stop().await;
     bed.check().await;
