@@ -1,6 +1,10 @@
 //! The executable as people run it.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and shows what it saw"
+)]
 
 mod check;
 mod demo;
