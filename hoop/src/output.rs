@@ -61,6 +61,15 @@ impl Printer {
         self.output.flush()
     }
 
+    /// A line, broken between words where it is too long; what follows is indented as it is.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn wrapped(&mut self, line: &Text) -> io::Result<()> {
+        self.output.paragraph(line)?;
+        self.output.flush()
+    }
+
     /// A plain line, broken between words where it is too long.
     ///
     /// # Errors

@@ -51,6 +51,12 @@ pub struct SessionSummary {
 }
 
 impl SessionSummary {
+    /// Whether nothing happened in it but somebody asking what the API server offers.
+    pub fn is_discovery(&self) -> bool {
+        let quiet = self.denied + self.held + self.masked + self.gaps == 0;
+        quiet && self.user.is_some() && self.commands.is_empty() && self.resources.is_empty()
+    }
+
     /// Nothing known yet but the time of one event.
     pub fn new(session_id: SessionId, ts: Timestamp) -> Self {
         Self {

@@ -118,8 +118,12 @@ impl Theatre<'_> {
             .filter(|line| !line.trim().is_empty())
             .collect();
         for line in lines.iter().take(LINES_MAX) {
-            self.printer
-                .clipped(&Line::plain("     ").with(look, line))?;
+            let line = Line::plain("     ").with(look, line);
+            match look {
+                // An error says what to do at its end.
+                Look::Bad => self.printer.wrapped(&line)?,
+                _ => self.printer.clipped(&line)?,
+            }
         }
         if lines.len() > LINES_MAX {
             let text = format!("     … and {} lines more", lines.len() - LINES_MAX);

@@ -24,7 +24,8 @@ pub struct ListArgs {
     /// At most so many, the newest
     #[arg(long)]
     pub limit: Option<usize>,
-    /// Also the sessions of gateways and recorders themselves: heartbeats and notices
+    /// Also the sessions of gateways and recorders themselves, and in the table connections that only asked what
+    /// the API server offers
     #[arg(long)]
     pub all: bool,
     /// Oldest first instead of newest first
@@ -47,13 +48,22 @@ pub(super) async fn run(run: &mut Run, args: &ListArgs) -> Result<ExitCode, Fail
         .await?;
     let digits = short_id_digits(sessions.iter().map(|s| &s.session_id));
     sessions.retain(|s| (args.all || !s.producer) && filter.accepts_session(s));
+    let mut discovery = 0;
+    if !args.all && run.output.format() == Format::Table {
+        let all = sessions.len();
+        sessions.retain(|s| !s.is_discovery());
+        discovery = all - sessions.len();
+    }
     sessions.sort_by_key(|s| std::cmp::Reverse((s.first_ts, s.session_id)));
     sessions.truncate(args.limit.unwrap_or(usize::MAX));
     if args.reverse {
         sessions.reverse();
     }
     match run.output.format() {
-        Format::Table => print_table(run, &sessions, digits)?,
+        Format::Table => {
+            print_table(run, &sessions, digits)?;
+            print_left_out(run, discovery)?;
+        }
         Format::Json => {
             let all: Vec<Listed<'_>> = sessions.iter().map(Listed::from).collect();
             run.output.json(&all)?;
@@ -115,6 +125,18 @@ fn print_table(run: &mut Run, sessions: &[SessionSummary], digits: usize) -> Res
         run.output.line(&line)?;
     }
     Ok(())
+}
+
+/// kubectl opens a connection of its own to ask what the API server offers, so there are as many of these as others.
+fn print_left_out(run: &mut Run, discovery: usize) -> Result<(), Failure> {
+    let note = match discovery {
+        0 => return Ok(()),
+        1 => "1 connection that only asked for discovery is not shown; --all shows it".to_owned(),
+        n => {
+            format!("{n} connections that only asked for discovery are not shown; --all shows them")
+        }
+    };
+    Ok(run.output.line(&Text::styled(Style::Dim, note))?)
 }
 
 fn cells(run: &Run, session: &SessionSummary, digits: usize, wide: bool) -> Vec<Text> {

@@ -159,9 +159,10 @@ impl EmbeddedLog {
         let (end, ended) = watch::channel(false);
         let readers = shard_readers(room.source, room.shards.len(), dir);
         let helper = Arc::clone(&room);
+        let persisted = room.committed();
         let helper = thread::Builder::new()
             .name("log-room".to_owned())
-            .spawn(move || helper.run())
+            .spawn(move || helper.run(persisted))
             .map_err(io_error("start a thread for", dir))?;
         let writer = Writer::new(Arc::clone(&queue), Arc::clone(&room), actives);
         let (ending, failing) = (Arc::clone(&room), Arc::clone(&queue));

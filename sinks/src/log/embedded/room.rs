@@ -186,6 +186,11 @@ impl Room {
         Ok(())
     }
 
+    /// A batch was taken after one that was refused.
+    pub(crate) fn accepts_again(&self) {
+        self.state.lock().blocked = None;
+    }
+
     /// Notes that everything before `position` is committed.
     pub(crate) fn commit(&self, shard: &ShardRoom, position: u64) {
         // Nobody can have committed what is not durable.
@@ -202,10 +207,10 @@ impl Room {
         self.changed.notify_all();
     }
 
-    /// The helper thread.
-    pub(crate) fn run(&self) {
+    /// The helper thread. `persisted` is what the files say is committed: what is noted before the thread gets to
+    /// run must not pass for it.
+    pub(crate) fn run(&self, mut persisted: Vec<u64>) {
         let mut aged: Option<Instant> = None;
-        let mut persisted = self.committed();
         let mut state = self.state.lock();
         loop {
             if self.committed() != persisted {
@@ -245,7 +250,8 @@ impl Room {
         }
     }
 
-    fn committed(&self) -> Vec<u64> {
+    /// What is committed in each shard.
+    pub(crate) fn committed(&self) -> Vec<u64> {
         let committed = |shard: &ShardRoom| shard.committed.load(Ordering::Acquire);
         self.shards.iter().map(committed).collect()
     }

@@ -20,6 +20,8 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     room: Arc<Room>,
     shards: Vec<Active>,
+    /// Whether the last batch was refused.
+    has_refused: bool,
 }
 
 /// The segment of a shard that is written to.
@@ -42,6 +44,7 @@ impl Writer {
             queue,
             room,
             shards,
+            has_refused: false,
         }
     }
 
@@ -49,6 +52,11 @@ impl Writer {
     pub(crate) fn run(mut self) {
         while let Some(batch) = self.queue.take() {
             let (fates, failure) = self.write(&batch);
+            let refuses = fates.iter().any(|fate| matches!(fate, Fate::Refused(_)));
+            if self.has_refused && !refuses && failure.is_none() {
+                self.room.accepts_again();
+            }
+            self.has_refused = refuses;
             // First of all nobody may be told that a later append works.
             if let Some(failure) = &failure {
                 self.queue.fail(failure);
