@@ -2,7 +2,7 @@
 //!
 //! [`EvidenceStore::create`] is the one commit primitive of the whole pipeline: of all rivals that create one name,
 //! exactly one wins. What every backend owes its callers is written at the methods, and each sentence is a test in
-//! the conformance suite ([`conformance`], feature `test-util`). [`memory`] keeps objects in this process, [`dir`] in a
+//! the conformance suite (`conformance`, feature `test-util`). [`memory`] keeps objects in this process, [`dir`] in a
 //! directory; `faulty` (feature `test-util`) wraps a store and lets its answers go wrong.
 
 #[cfg(any(test, feature = "test-util"))]
