@@ -1,7 +1,7 @@
 //! From a log's records to the bytes of a session file, on one thread: rows a second and peak memory.
 //!
 //! `cargo bench -p hoop-recorder --features test-util -- [ROWS] [JSON LINES FILE] [SESSION FILE]` prints one line. With
-//! a file for JSON lines it writes the events there, for the comparison in `duckdb.py`.
+//! a file for JSON lines it writes the events there, for the comparison in `beside_duckdb.py`.
 
 use std::io::Write;
 use std::time::Instant;
