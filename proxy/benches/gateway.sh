@@ -10,7 +10,7 @@ set -euo pipefail
 seconds=${1:-5} rounds=${2:-3}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-cargo build --release --quiet -p hoop-proxy --example gateway_load
+cargo build --release --quiet --workspace --example gateway_load
 load="${CARGO_TARGET_DIR:-$root/target}/release/examples/gateway_load"
 dir=$(mktemp -d)
 pids=()
@@ -44,7 +44,7 @@ for address in $upstream $nginx $gateway; do
 done
 
 echo "machine: $(nproc) CPUs, $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), log on $(df --output=fstype "$dir" | tail -1)"
-"$load" disk "$dir" | tee "$dir/disk"
+"$load" disk "$dir" | tee "$dir/disk.txt"
 measure() { # name address pid connections
   local line
   line=$(taskset -c 1 "$load" drive "$dir" "$2" masked "$4" "$seconds" "$3")
@@ -70,7 +70,7 @@ median() { # name connections field
     grep -oE " $3=[0-9.]+" | cut -d= -f2 | sort -n | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'
 }
 largest() { grep "^$1 " "$dir/results" | grep -oE " $2=[0-9.]+" | cut -d= -f2 | sort -n | tail -1; }
-sync=$(grep -oE "fdatasync_p50_us=[0-9]+" "$dir/disk" | cut -d= -f2)
+sync=$(grep -oE "fdatasync_p50_us=[0-9]+" "$dir/disk.txt" | cut -d= -f2)
 verdict() { awk -v what="$1" -v value="$2" -v sign="$3" -v target="$4" 'BEGIN {
   ok = (sign == ">=") ? value >= target : value <= target
   printf "%-58s %8.2f   target %s %-8s %s\n", what, value, sign, target, ok ? "met" : "MISSED" }'; }
