@@ -74,6 +74,7 @@ fn event(bytes: &Bytes) -> Outgoing {
         session_id: SessionId::from_bytes([0; 16]),
         kind: "heartbeat",
         bytes: bytes.clone(),
+        linger: false,
     }
 }
 

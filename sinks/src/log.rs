@@ -40,6 +40,9 @@ pub struct Outgoing {
     pub kind: &'static str,
     /// Its exact bytes.
     pub bytes: Bytes,
+    /// Whether it may wait some milliseconds for company (Kafka's `linger.ms`): nobody waits for its fate. It never
+    /// changes the order, and an event that does not linger takes along all before it.
+    pub linger: bool,
 }
 
 /// A record as read back.

@@ -21,6 +21,8 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
+use super::delivery::Followed;
+
 /// The most losses that one gap event names, as the schema says.
 const GAP_LOSSES_MAX: usize = 256;
 
@@ -32,6 +34,7 @@ pub(super) struct Lane {
     shards: u32,
     log: Arc<dyn EventWriter>,
     state: Mutex<State>,
+    pub(super) followed: Mutex<Followed>,
 }
 
 /// What the lock guards.
@@ -79,6 +82,8 @@ pub(super) struct Numbered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Append,
+    /// It goes there with the next that somebody waits for, or some milliseconds later.
+    Linger,
     /// There is no memory for it: it only leaves its number and hash.
     Drop,
 }
@@ -104,6 +109,7 @@ impl Lane {
                 reporting: false,
                 active: false,
             }),
+            followed: Mutex::default(),
         }
     }
 
@@ -158,9 +164,10 @@ impl Lane {
             session_id,
             kind: fields.name(),
             bytes: encoded.bytes.into(),
+            linger: fate == Fate::Linger,
         };
         let appending =
-            (fate == Fate::Append).then(|| self.log.append(self.shard, outgoing.clone()));
+            (fate != Fate::Drop).then(|| self.log.append(self.shard, outgoing.clone()));
         state.active = true;
         Ok(Numbered {
             outgoing,
@@ -188,7 +195,7 @@ impl Lane {
                 own
             }
         };
-        let event = self.number(state, now, (own.id, &mut own.strand), fields, Fate::Append);
+        let event = self.number(state, now, (own.id, &mut own.strand), fields, Fate::Linger);
         state.own = Some(own);
         Ok((start, event?))
     }
@@ -218,7 +225,7 @@ impl Lane {
             .collect();
         let end = encode_fields(&SessionEnd { cause, strands }.into())?;
         let mut events =
-            vec![self.number(state, now, (own.id, &mut own.strand), &end, Fate::Append)?];
+            vec![self.number(state, now, (own.id, &mut own.strand), &end, Fate::Linger)?];
         state.next_own = (own.part + 1, Some(own.id));
         if cause == SessionEndCause::Rollover {
             let (next, start) = self.begin_own(state, now)?;
@@ -267,7 +274,7 @@ impl Lane {
             strand: Strand::default(),
             since: Instant::now(),
         };
-        let event = self.number(state, now, (own.id, &mut own.strand), &fields, Fate::Append)?;
+        let event = self.number(state, now, (own.id, &mut own.strand), &fields, Fate::Linger)?;
         Ok((own, event))
     }
 

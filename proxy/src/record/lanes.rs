@@ -224,10 +224,10 @@ impl Lanes {
             self.metrics.drop_event(DropReason::Unnumbered);
             return Err(RecordError::Overloaded);
         }
-        let fate = if held.is_some() {
-            Fate::Append
-        } else {
-            Fate::Drop
+        let fate = match (&held, patience) {
+            (None, _) => Fate::Drop,
+            (Some(_), Patience::Short) => Fate::Append,
+            (Some(_), Patience::Long | Patience::Endless) => Fate::Linger,
         };
         let lane = self.lane(log, session.id);
         let (start, event) = {
@@ -281,7 +281,7 @@ impl Lanes {
     ) {
         let held = self.budget.try_take(fields.len(), Share::Whole);
         let fate = if held.is_some() {
-            Fate::Append
+            Fate::Linger
         } else {
             Fate::Drop
         };

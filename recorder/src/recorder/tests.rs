@@ -99,6 +99,7 @@ impl Bed {
                 session_id,
                 kind: "intent",
                 bytes,
+                linger: false,
             };
             self.log.append(Shard(0), event).await.unwrap();
         }

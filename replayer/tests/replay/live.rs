@@ -29,6 +29,7 @@ async fn append(log: &EmbeddedLog, events: &[Vec<u8>]) {
             session_id: value["session_id"].as_str().unwrap().parse().unwrap(),
             kind: "test",
             bytes: event.clone().into(),
+            linger: false,
         };
         log.append(Shard(0), outgoing).await.unwrap();
     }

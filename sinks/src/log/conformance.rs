@@ -50,6 +50,7 @@ macro_rules! log_conformance {
         $crate::log_conformance! { $backend;
             the_number_of_shards_stays
             order_of_calls_is_order_in_the_shard
+            an_append_that_lingers_needs_no_company
             a_position_means_readable
             a_position_means_durable
             a_dropped_future_does_not_undo_the_append
@@ -88,6 +89,7 @@ pub fn event(bytes: impl Into<Bytes>) -> Outgoing {
         session_id: SessionId::from_bytes([0; 16]),
         kind: "heartbeat",
         bytes: bytes.into(),
+        linger: false,
     }
 }
 
@@ -139,7 +141,11 @@ pub async fn the_number_of_shards_stays(backend: &dyn Backend) {
 pub async fn order_of_calls_is_order_in_the_shard(backend: &dyn Backend) {
     let log = backend.open().await;
     let appends: Vec<_> = (0..500u32)
-        .map(|n| log.writer.append(Shard(n % SHARDS), event(format!("{n}"))))
+        .map(|n| {
+            let mut event = event(format!("{n}"));
+            event.linger = n % 3 == 0;
+            log.writer.append(Shard(n % SHARDS), event)
+        })
         .collect();
     let mut positions = [Position(0); 2];
     for (n, append) in appends.into_iter().enumerate().rev() {
@@ -157,6 +163,18 @@ pub async fn order_of_calls_is_order_in_the_shard(backend: &dyn Backend) {
         assert_eq!(texts(&records), expected);
         assert!(records.is_sorted_by(|a, b| a.position < b.position));
     }
+}
+
+/// An event that may wait for company is soon written without.
+pub async fn an_append_that_lingers_needs_no_company(backend: &dyn Backend) {
+    let log = backend.open().await;
+    let mut alone = event("alone");
+    alone.linger = true;
+    let appending = log.writer.append(Shard(0), alone);
+    let taken = tokio::time::timeout(Duration::from_secs(1), appending).await;
+    taken.expect("within a second").expect("is taken");
+    let records = read_all(&*log.reader, Shard(0), Position(0)).await;
+    assert_eq!(texts(&records), ["alone"]);
 }
 
 /// When an append resolves to a position, the event is readable there.

@@ -230,7 +230,7 @@ impl EventWriter for EmbeddedLog {
     }
 
     fn append(&self, shard: Shard, event: Outgoing) -> Appending {
-        match self.queue.append(shard, event.bytes) {
+        match self.queue.append(shard, event.bytes, event.linger) {
             Ok(waiting) => Box::pin(waiting),
             Err(error) => Box::pin(ready(Err(error))),
         }

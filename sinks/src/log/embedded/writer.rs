@@ -259,7 +259,7 @@ mod tests {
 
     fn append(queue: &Queue) -> Waiting {
         queue
-            .append(Shard(0), Bytes::from(vec![0; 60]))
+            .append(Shard(0), Bytes::from(vec![0; 60]), false)
             .expect("is taken")
     }
 
@@ -285,7 +285,7 @@ mod tests {
             matches!(answer(second), Err(AppendError::Terminal(_))),
             "it was never written"
         );
-        let later = queue.append(Shard(0), Bytes::new());
+        let later = queue.append(Shard(0), Bytes::new(), false);
         assert!(matches!(later, Err(AppendError::Terminal(_))));
         assert!(matches!(queue.ready(), Err(AppendError::Terminal(_))));
         assert_eq!(
