@@ -231,7 +231,9 @@ async fn settle(
             }
             AppendError::Retryable(_) => {
                 metrics.refused.inc();
-                maybe_written || pending.patience != Patience::Short || attempt < INTENT_ATTEMPTS_MAX
+                maybe_written
+                    || pending.patience != Patience::Short
+                    || attempt < INTENT_ATTEMPTS_MAX
             }
             AppendError::Terminal(_) => {
                 metrics.refused.inc();

@@ -327,16 +327,17 @@ impl Course {
         if let Some(body) = &answer.body {
             (outcome.body, pieces) = self.record_body(body, apart, decided.body_log, decided.log);
         }
-        let fits = |outcome: &Outcome| {
-            let fields = encode_fields(&Kind::from(outcome.clone())).ok()?;
+        let fits = |kind: &Kind| {
+            let fields = encode_fields(kind).ok()?;
             (fields.len() <= FIELDS_BYTES_MAX).then_some(fields)
         };
-        let mut fields = fits(&outcome);
+        let mut kind = Kind::from(outcome);
+        let mut fields = fits(&kind);
         if fields.is_none()
-            && let Some(body) = &answer.body
+            && let (Some(body), Kind::Outcome(outcome)) = (&answer.body, &mut kind)
         {
             (outcome.body, pieces) = self.record_body(body, true, decided.body_log, decided.log);
-            fields = fits(&outcome);
+            fields = fits(&kind);
         }
         let Some(fields) = fields else {
             self.lanes.metrics().drop_event(DropReason::TooLong);

@@ -166,8 +166,7 @@ impl Lane {
             bytes: encoded.bytes.into(),
             linger: fate == Fate::Linger,
         };
-        let appending =
-            (fate != Fate::Drop).then(|| self.log.append(self.shard, outgoing.clone()));
+        let appending = (fate != Fate::Drop).then(|| self.log.append(self.shard, outgoing.clone()));
         state.active = true;
         Ok(Numbered {
             outgoing,

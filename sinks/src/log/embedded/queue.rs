@@ -58,9 +58,9 @@ struct State {
 enum WriterState {
     #[default]
     Works,
-    /// There is nothing to write.
+    /// There is nothing to write: it sleeps until there is.
     Idle,
-    /// It lets the events that are there linger.
+    /// It lets the events that are there, or come now, linger.
     Lingers,
 }
 
@@ -195,14 +195,21 @@ impl Queue {
     /// The next batch, as soon as it is due; `None` when the queue is closed and empty. For the one writer.
     pub(crate) fn take(&self) -> Option<Batch> {
         let mut state = self.state.lock();
-        let mut has_yielded = false;
+        let (mut has_lingered, mut has_yielded) = (false, false);
         loop {
             let Some(front) = state.batches.front() else {
                 if state.closing {
                     return None;
                 }
-                state.writer = WriterState::Idle;
-                self.filled.wait(&mut state);
+                if has_lingered {
+                    state.writer = WriterState::Idle;
+                    self.filled.wait(&mut state);
+                } else {
+                    // After a batch there are outcomes to come, and they need not wake it.
+                    has_lingered = true;
+                    state.writer = WriterState::Lingers;
+                    self.filled.wait_for(&mut state, LINGER_MAX);
+                }
                 continue;
             };
             let until = front.opened + LINGER_MAX;
