@@ -49,7 +49,7 @@ mod stream;
 pub use answer::{AnswerHead, AnswerRecorder, End};
 pub use exchange::{Exchange, MaskedBody, NewIntent, Placement};
 pub use sessions::Connection;
-pub use stream::{Flow, StreamRecorder};
+pub use stream::{Flow, Place, StreamRecorder};
 
 use lanes::Lanes;
 use sessions::Sessions;

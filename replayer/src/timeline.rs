@@ -196,7 +196,7 @@ impl Timeline {
                 let what = What::Gap(gap);
                 self.items.push(Item { ts, what });
             }
-            Kind::StreamResize(_) | Kind::Heartbeat(_) => {}
+            Kind::StreamResize(_) | Kind::StreamConnection(_) | Kind::Heartbeat(_) => {}
             _ => {
                 let what = What::Other(event.kind.name().to_owned(), Box::new(event));
                 self.items.push(Item { ts, what });

@@ -11,7 +11,7 @@ use crate::kinds::integrity::{Gap, Heartbeat, PolicyChanged};
 use crate::kinds::recorder::{RecorderExpired, RecorderHold, RecorderStarted, RecorderUnparsed};
 use crate::kinds::request::{BodyChunk, Intent, Outcome};
 use crate::kinds::session::{SessionEnd, SessionStart};
-use crate::kinds::stream::{StreamData, StreamResize};
+use crate::kinds::stream::{StreamConnection, StreamData, StreamResize};
 use crate::time::Timestamp;
 
 /// The format that this build writes. Readers take every version up to it, and pass later ones on untouched.
@@ -125,6 +125,8 @@ kinds! {
     StreamData(StreamData) = "stream.data",
     /// The terminal of a stream changed its size.
     StreamResize(StreamResize) = "stream.resize",
+    /// A port-forward opened a connection, or one is over.
+    StreamConnection(StreamConnection) = "stream.connection",
     /// A request waits for approval.
     ApprovalRequested(ApprovalRequested) = "approval.requested",
     /// Somebody approved or denied.

@@ -63,6 +63,11 @@ impl Budget {
         self.used.load(Ordering::Relaxed) >= self.max / 4 * 3
     }
 
+    /// Whether who can wait should.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= self.max / 2
+    }
+
     #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)

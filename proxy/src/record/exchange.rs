@@ -79,7 +79,7 @@ pub(super) struct Course {
     head_at: Instant,
     /// Set by the intent: what the outcome repeats.
     decided: Option<Decided>,
-    sent_upstream: u64,
+    pub(super) sent_upstream: u64,
 }
 
 #[derive(Debug)]
@@ -228,6 +228,13 @@ impl Course {
         self.decided
             .as_ref()
             .is_some_and(|d| d.level == Level::RequestResponse)
+    }
+
+    /// How much is recorded.
+    pub(super) fn level(&self) -> Level {
+        self.decided
+            .as_ref()
+            .map_or(Level::Metadata, |decided| decided.level)
     }
 
     pub(super) fn audit_id(&self) -> &str {

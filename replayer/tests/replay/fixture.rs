@@ -127,6 +127,7 @@ impl Gateway {
                 StreamData {
                     audit_id: request.audit_id.clone(),
                     channel: Channel::Watch,
+                    connection: None,
                     offset: i as u64 * 100,
                     at_us: 250_000 * (i as u64 + 1),
                     encoding: TextEncoding::Text,

@@ -78,6 +78,7 @@ fn every_kind() -> Vec<Kind> {
         approval_kinds(),
         integrity_kinds(),
         recorder_kinds(),
+        later_kinds(),
     ]
     .concat()
 }
@@ -162,6 +163,7 @@ fn stream_kinds() -> Vec<Kind> {
         StreamData {
             audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
             channel: Channel::Watch,
+            connection: None,
             offset: 0,
             at_us: 5,
             encoding: crate::body::TextEncoding::Text,
@@ -282,6 +284,22 @@ fn recorder_kinds() -> Vec<Kind> {
             held_user: Some("alice".into()),
             by: "carol".into(),
             reason: "litigation".into(),
+        }
+        .into(),
+    ]
+}
+
+/// Kinds that came after the first ones: at the end, so that the lines before stay as they are.
+fn later_kinds() -> Vec<Kind> {
+    vec![
+        StreamConnection {
+            audit_id: "5d1c9c2e-0000-4000-8000-000000000001".into(),
+            connection: 1,
+            port: 8080,
+            at_us: 7,
+            state: ConnectionState::Closed,
+            bytes_in: 78,
+            bytes_out: 1256,
         }
         .into(),
     ]

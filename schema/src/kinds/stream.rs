@@ -11,6 +11,9 @@ pub struct StreamData {
     pub audit_id: String,
     /// Which of its channels.
     pub channel: Channel,
+    /// Which forwarded connection, counted from 1 as they open; absent for the channels of everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u32>,
     /// Where in the channel this piece begins, in bytes.
     pub offset: u64,
     /// Microseconds from the request's head to the first byte of this piece.
@@ -43,6 +46,35 @@ pub enum Channel {
     PortOut,
     /// Bytes of an upgraded connection that is not understood further.
     Opaque,
+}
+
+/// `stream.connection`: a port-forward opened a connection, or one is over. Filled in by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StreamConnection {
+    /// The request that opened the stream.
+    pub audit_id: String,
+    /// Which forwarded connection, as in `stream.data`.
+    pub connection: u32,
+    /// Port of the pod.
+    pub port: u16,
+    /// Microseconds from the request's head.
+    pub at_us: u64,
+    /// Whether it is open or over.
+    pub state: ConnectionState,
+    /// Bytes to the port so far.
+    pub bytes_in: u64,
+    /// Bytes from the port so far.
+    pub bytes_out: u64,
+}
+
+/// The state of a forwarded connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// It begins.
+    Opened,
+    /// Both sides ended it, or the stream is over.
+    Closed,
 }
 
 /// `stream.resize`: the terminal changed its size. Filled in by the gateway.
