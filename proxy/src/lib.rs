@@ -20,7 +20,7 @@ pub mod request_info;
 pub mod sample_cluster;
 mod server;
 mod status;
-mod tunnel;
+pub mod tunnel;
 mod upstream;
 
 pub use admin::{Admin, Readiness};
