@@ -96,7 +96,23 @@ impl ValueHash {
                 self.mac.update(&decoded);
                 self.group.drain(..whole);
             }
-            Err(_) => self.give_up(),
+            Err(_) => self.take_groups(whole),
+        }
+    }
+
+    /// Takes the groups before the first wrong one: where it stops to be base64 must not depend on how the value is cut.
+    fn take_groups(&mut self, whole: usize) {
+        let mut taken = 0;
+        for group in self.group[..whole].chunks(4) {
+            let Ok(decoded) = STANDARD.decode(group) else {
+                break;
+            };
+            self.mac.update(&decoded);
+            taken += group.len();
+        }
+        self.group.drain(..taken);
+        if taken < whole {
+            self.give_up();
         }
     }
 
