@@ -20,6 +20,7 @@ pub mod generator;
 pub mod holds;
 pub mod retention;
 
+mod back_off;
 mod batch;
 mod care;
 mod holes;
@@ -30,6 +31,7 @@ mod recorder;
 mod resume;
 mod session_file;
 mod shard;
+mod shared;
 mod tails;
 mod time;
 

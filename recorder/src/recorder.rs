@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use hoop_schema::{Class, Shard};
 use hoop_sinks::log::EventReader;
@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::shard::{FlushRequest, ShardTask, Shared};
+use crate::shard::{FlushRequest, ShardTask};
+use crate::shared::Shared;
 use crate::tails::Tails;
 use crate::time::Clock;
 
@@ -118,6 +119,7 @@ impl Recorder {
             store,
             metrics: Metrics::new(registry),
             epoch: u64::try_from(clock.now().as_micros()).unwrap_or_default(),
+            last_epoch: AtomicU64::new(0),
             clock,
             shards: shards.len().max(1),
             buffered: AtomicUsize::new(0),

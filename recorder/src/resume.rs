@@ -24,7 +24,7 @@ pub(crate) async fn newest_file(
     now: Timestamp,
 ) -> Result<Option<(Footer, PreviousFile)>, FooterError> {
     // Days do not go back within a shard, so if a recent day has a file of it, the newest one is recent.
-    let recent = recent_day(class, now);
+    let recent = recent_day(EVENTS_PREFIX, class, now);
     for after in [Some(recent.as_str()), None] {
         let mut newest: Option<SessionFileName> = None;
         for name in session_files(store, class, after)
@@ -81,10 +81,10 @@ pub(crate) async fn session_files(
         .collect())
 }
 
-/// A key before all session files of recent days.
-pub(crate) fn recent_day(class: &Class, now: Timestamp) -> String {
+/// A key before all objects of recent days under `prefix`.
+pub(crate) fn recent_day(prefix: &str, class: &Class, now: Timestamp) -> String {
     format!(
-        "{EVENTS_PREFIX}class={class}/dt={}",
+        "{prefix}class={class}/dt={}",
         now.plus_micros(-RECENT_DAYS * DAY_MICROS).day()
     )
 }

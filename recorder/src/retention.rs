@@ -25,7 +25,7 @@ use crate::index::rebuild;
 use crate::own::{OwnEvents, event_id};
 use crate::resume::{read, session_files};
 use crate::session_file::footer::FooterError;
-use crate::shard::Shared;
+use crate::shared::Shared;
 
 /// Prefix of all records of deletions.
 pub const RETENTION_PREFIX: &str = "retention/v1/";
@@ -97,7 +97,7 @@ pub(crate) async fn expire(
         let record = Record {
             cluster: &shared.config.cluster,
             producer_id,
-            epoch: shared.epoch,
+            epoch: shared.next_epoch(),
             term,
             due,
         };
@@ -193,7 +193,8 @@ impl Record<'_> {
             due: self.due,
         };
         let key = record_key(&footer.class, &file.day, self.due, &object.key);
-        // A strand of its own for every deletion: it stands in no log, and its place is the object's name.
+        // A strand of its own for every deletion: it stands in no log, and its place is the object's name. Its epoch is
+        // of no other strand, so that a try that broke off never shares an identity with another event.
         let mut own = OwnEvents::new(
             self.cluster,
             self.producer_id,

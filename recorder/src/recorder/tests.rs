@@ -358,6 +358,68 @@ async fn a_missing_index_is_made_again_at_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_that_goes_missing_is_made_again_while_recording() {
+    let mut bed = Bed::new();
+    bed.append(30).await;
+    let recorder = bed.start();
+    recorder.handle.flush().await.unwrap();
+    // The first look finds nothing missing.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (name, _) = bed.files().await.remove(0);
+    bed.store.delete(&name.index_key()).await.unwrap();
+    tokio::time::sleep(bed.config.retention_interval).await;
+    while bed.store.head(&name.index_key()).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bed.check().await;
+    recorder.stop().await;
+}
+
+/// What names an event without its id: nobody else may have it.
+fn identity(event: &Bytes) -> (String, u64, String, Shard, u64) {
+    let row = Row::read(event).unwrap();
+    (
+        row.producer_id.to_string(),
+        row.producer_epoch,
+        row.class.to_string(),
+        row.shard,
+        row.producer_seq,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_events_of_files_and_deletions_share_an_identity() {
+    let mut bed = Bed::new();
+    let term = Duration::from_secs(10 * 86_400);
+    bed.config.terms.insert(Class::standard(), term);
+    let clock = Clocked::default();
+    let today = Clock::system().now();
+    clock.set(today);
+    bed.clock = clock.clock();
+    bed.append(200).await;
+    let recorder = bed.start();
+    recorder.handle.flush().await.unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    let files = bed.files().await;
+    for (name, _) in &files {
+        let file = bed.store.get(&name.to_string(), 0..u64::MAX).await;
+        for event in events(&file.unwrap()) {
+            assert!(seen.insert(identity(&event)));
+        }
+    }
+    // The clock stands still while all files but the newest are deleted.
+    clock.set(today.plus_micros(20 * 86_400_000_000));
+    tokio::time::sleep(Duration::from_secs(4000)).await;
+    let records = bed.store.list("retention/v1/", None).await.unwrap();
+    assert_eq!(records.len(), files.len() - 1);
+    for record in &records {
+        let event = bed.store.get(&record.key, 0..u64::MAX).await.unwrap();
+        assert!(seen.insert(identity(&event)), "{}", record.key);
+    }
+    recorder.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_past_their_term_are_deleted_with_a_record_unless_they_are_held() {
     let mut bed = Bed::new();
     let term = Duration::from_secs(10 * 86_400);
