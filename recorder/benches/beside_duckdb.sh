@@ -25,7 +25,7 @@ for line in open(sys.argv[1]):
         name, _, value = field.partition("=")
         found.setdefault((who, name), []).append(float(value))
 median = {key: statistics.median(values) for key, values in found.items()}
-for what in ("rows_per_s", "file_bytes"):
+for what in ("rows_per_s", "rows_per_cpu_s", "file_bytes"):
     ours, theirs = median["recorder", what], median["duckdb", what]
     print(f"{what}: recorder {ours:.0f}, DuckDB {theirs:.0f}, ratio {ours / theirs:.3f}")
 PY

@@ -1,4 +1,5 @@
-//! From a log's records to the bytes of a session file, on one thread: rows a second and peak memory.
+//! From a log's records to the bytes of a session file, on one thread: rows a second, by the clock and by
+//! the processor's time, and peak memory.
 //!
 //! `cargo bench -p hoop-recorder --features test-util -- [ROWS] [JSON LINES FILE] [SESSION FILE]` prints one line. With
 //! a file for JSON lines it writes the events there, for the comparison in `beside_duckdb.py`.
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let raw: usize = records.iter().map(|r| r.bytes.len()).sum();
     let before = peak_kilobytes();
     let config = Config::new("production", ProducerId::new("recorder-1")?);
-    let started = Instant::now();
+    let (started, processor) = (Instant::now(), processor_seconds());
     let mut core = Core::new(
         &config,
         1,
@@ -64,6 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let elapsed = started.elapsed();
+    let cpu = processor_seconds() - processor;
     if let (Some(path), Some(file)) = (arguments.get(2), files.first()) {
         std::fs::write(path, file)?;
     }
@@ -71,13 +73,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rate = rows as f64 / elapsed.as_secs_f64();
     writeln!(
         std::io::stdout(),
-        "rows={rows} rows_per_s={rate:.0} apply_s={:.3} total_s={:.3} raw_bytes={raw} file_bytes={written} files={} peak_growth_kib={}",
+        "rows={rows} rows_per_s={rate:.0} rows_per_cpu_s={:.0} apply_s={:.3} total_s={:.3} cpu_s={cpu:.3} raw_bytes={raw} file_bytes={written} files={} peak_growth_kib={}",
+        rows as f64 / cpu,
         taken.as_secs_f64(),
         elapsed.as_secs_f64(),
         files.len(),
         peak_kilobytes().saturating_sub(before),
     )?;
     Ok(())
+}
+
+/// Seconds that this thread, the only one, was on a processor; 0 where the system does not say.
+fn processor_seconds() -> f64 {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = spent.split_whitespace().next().map(str::parse::<f64>);
+    nanos.and_then(Result::ok).unwrap_or_default() / 1e9
 }
 
 /// The most memory this process ever held, in KiB; 0 where the system does not say.

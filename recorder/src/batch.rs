@@ -9,7 +9,7 @@ use parquet::errors::ParquetError;
 use crate::index;
 use crate::session_file::columns::{Columns, place};
 use crate::session_file::footer::FILE_VERSION;
-use crate::session_file::writer::{WRITER, events_root, write};
+use crate::session_file::writer::{WRITER, write};
 
 /// Rows of a file at most, so that their numbers and strings fit their types whatever the size of a flush.
 pub(crate) const ROWS_MAX: usize = 4_000_000;
@@ -142,6 +142,7 @@ impl Batch {
     ) -> Result<Encoded, ParquetError> {
         let order = self.rows.order();
         let (columns, bytes) = self.rows.parts();
+        let written_rows = write(columns, bytes, &order)?;
         let footer = Footer {
             v: FILE_VERSION,
             source: self.name.source,
@@ -152,7 +153,7 @@ impl Batch {
             rows: self.rows(),
             recorder_rows: self.recorder_rows,
             copies: self.copies,
-            events_root: events_root(&order, bytes),
+            events_root: written_rows.events_root,
             previous,
             producers: self.producers.clone(),
             written,
@@ -160,7 +161,7 @@ impl Batch {
         };
         let text =
             serde_json::to_string(&footer).map_err(|e| ParquetError::External(Box::new(e)))?;
-        let file: Bytes = write(columns, bytes, &order, text)?.into();
+        let file: Bytes = written_rows.finish(text)?.into();
         let index = index::write(columns, bytes, &order)?.into();
         let sha256 = EventHash::of(&file);
         Ok(Encoded {

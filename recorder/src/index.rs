@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 
-use crate::session_file::columns::{Columns, arrow_schema, list_array, place};
+use crate::session_file::columns::{Columns, InMemory, arrow_schema, list_array, place};
 use crate::session_file::text::TextId;
 use crate::session_file::writer::properties;
 
@@ -76,7 +76,7 @@ pub(crate) fn write(
     order: &[u32],
 ) -> Result<Vec<u8>, ParquetError> {
     let sessions = sessions(columns, bytes, order);
-    let schema = arrow_schema(SESSION_COLUMNS, false);
+    let schema = arrow_schema(SESSION_COLUMNS, InMemory::Plain);
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays(&sessions))?;
     let options = ArrowWriterOptions::new()
         .with_properties(properties().build())

@@ -166,22 +166,33 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     f.pad(std::str::from_utf8(&text[..bytes.len() * 2]).expect("hexadecimal digits are ASCII"))
 }
 
+/// What each byte says as a lower-case hexadecimal digit; 255 where it is none.
+const HEX: [u8; 256] = {
+    let (mut values, mut value) = ([255; 256], 0);
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+/// Every event has several ids, so this looks digits up, and asks only at the end whether all were some.
 fn parse_hex<const N: usize>(text: &str, expected: &'static str) -> Result<[u8; N], InvalidName> {
     let invalid = || InvalidName {
         text: text.chars().take(100).collect(),
         expected,
     };
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Ok(c - b'0'),
-        b'a'..=b'f' => Ok(c - b'a' + 10),
-        _ => Err(invalid()),
-    };
     if text.len() != N * 2 {
         return Err(invalid());
     }
-    let mut bytes = [0; N];
+    let (mut bytes, mut odd) = ([0; N], 0);
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]);
+        *byte = high << 4 | low & 15;
+        odd |= high | low;
+    }
+    if odd > 15 {
+        return Err(invalid());
     }
     Ok(bytes)
 }

@@ -20,7 +20,7 @@ use super::text::{NULL, TextId, Texts};
 const NO_NUMBER: i64 = i64::MIN;
 
 /// Separates the strings of a list where a list is kept as one text: no JSON string can hold it unescaped, and rows
-/// whose strings do are kept apart by [`list_key`].
+/// whose strings do are kept apart by [`write_list_key`].
 const LIST_SEPARATOR: char = '\u{1f}';
 
 /// The rows' columns, without `event_json`, which is in the rows' bytes.
@@ -46,6 +46,8 @@ enum Buffer {
     List {
         ids: Vec<TextId>,
         texts: Texts,
+        /// Where the text of a list is put together.
+        key: String,
     },
     /// `event_json`.
     Elsewhere,
@@ -70,6 +72,7 @@ impl Default for Columns {
             ColumnType::TextList => Buffer::List {
                 ids: Vec::new(),
                 texts: Texts::default(),
+                key: String::new(),
             },
         };
         Self {
@@ -126,6 +129,14 @@ impl Columns {
         }
     }
 
+    /// Number of distinct texts of a dictionary column.
+    pub(crate) fn distinct(&self, column: usize) -> usize {
+        match &self.buffers[column] {
+            Buffer::Text { texts, .. } => texts.len(),
+            _ => 0,
+        }
+    }
+
     /// A number, or microseconds; `None` where it is null.
     pub(crate) fn number(&self, column: usize, row: u32) -> Option<i64> {
         match &self.buffers[column] {
@@ -137,9 +148,9 @@ impl Columns {
     /// A list; `None` where it is null.
     pub(crate) fn list(&self, column: usize, row: u32) -> Option<Vec<String>> {
         match &self.buffers[column] {
-            Buffer::List { ids, texts } => Some(ids[row as usize])
+            Buffer::List { ids, texts, .. } => Some(ids[row as usize])
                 .filter(|id| *id != NULL)
-                .map(|id| list_items(texts.get(id))),
+                .map(|id| list_items(texts.get(id)).map(str::to_owned).collect()),
             _ => None,
         }
     }
@@ -192,7 +203,7 @@ impl Arrays<'_> {
                     (!nulls[row]).then(|| &arena[start..ends[row] as usize])
                 })))
             }
-            Buffer::List { ids, texts } => Arc::new(lists(
+            Buffer::List { ids, texts, .. } => Arc::new(lists(
                 rows.iter().map(|row| {
                     Some(ids[*row as usize])
                         .filter(|id| *id != NULL)
@@ -228,11 +239,10 @@ fn numbers(column_type: ColumnType, values: &[i64], rows: &[u32]) -> ArrayRef {
 fn lists<'a>(rows: impl Iterator<Item = Option<&'a str>>, required: bool) -> ListArray {
     let (mut items, mut lengths, mut valid) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
-        let list = row.map(list_items);
-        valid.push(list.is_some());
-        let list = list.unwrap_or_default();
-        lengths.push(list.len());
-        items.extend(list);
+        valid.push(row.is_some());
+        let before = items.len();
+        items.extend(row.into_iter().flat_map(list_items));
+        lengths.push(items.len() - before);
     }
     let nulls = if required {
         None
@@ -244,7 +254,7 @@ fn lists<'a>(rows: impl Iterator<Item = Option<&'a str>>, required: bool) -> Lis
 
 /// A list array of strings from its items and the length of each list.
 pub(crate) fn list_array(
-    items: Vec<String>,
+    items: Vec<impl AsRef<str>>,
     lengths: &[usize],
     nulls: Option<NullBuffer>,
 ) -> ListArray {
@@ -257,14 +267,25 @@ fn item_field() -> Arc<Field> {
     Arc::new(Field::new_list_field(DataType::Utf8, false))
 }
 
-/// The Arrow schema of `columns`. Where `dictionaries`, columns with a dictionary are dictionary arrays in memory; in
-/// the file both are the same.
-pub(crate) fn arrow_schema(columns: &[Column], dictionaries: bool) -> SchemaRef {
+/// What arrays in memory are like; in the file it makes no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InMemory {
+    /// Every text column is an array of its strings.
+    Plain,
+    /// As the writer of session files hands them over: columns with a dictionary as their dictionary, events where
+    /// they are.
+    ForWriting,
+}
+
+/// The Arrow schema of `columns`.
+pub(crate) fn arrow_schema(columns: &[Column], in_memory: InMemory) -> SchemaRef {
+    let for_writing = in_memory == InMemory::ForWriting;
     let data_type = |column: &Column| match column.column_type {
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        ColumnType::Text(true) if dictionaries => {
+        ColumnType::Text(true) if for_writing => {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
         }
+        ColumnType::Text(false) if for_writing && column.name == "event_json" => DataType::Utf8View,
         ColumnType::Text(_) => DataType::Utf8,
         ColumnType::TextList => DataType::List(item_field()),
         ColumnType::Int64 => DataType::Int64,
@@ -283,26 +304,24 @@ fn shown<'b>(buffer: &'b mut [u8; 36], id: &impl std::fmt::Display) -> &'b str {
     std::str::from_utf8(&buffer[..written]).expect("ids are ASCII")
 }
 
-/// A list as one text: each item after its length, so that no two lists are written alike.
-fn list_key(list: &StrList<'_>) -> String {
-    let mut key = String::new();
+/// Makes `key` a list as one text: each item after its length, so that no two lists are written alike.
+fn write_list_key(key: &mut String, list: &StrList<'_>) {
+    use std::fmt::Write;
+    key.clear();
     for item in &list.0 {
-        key.push_str(&item.len().to_string());
-        key.push(LIST_SEPARATOR);
-        key.push_str(item);
+        let (length, item) = (item.len(), &**item);
+        write!(key, "{length}{LIST_SEPARATOR}{item}").expect("a string takes whatever is written");
     }
-    key
 }
 
-fn list_items(mut key: &str) -> Vec<String> {
-    let mut items = Vec::new();
-    while let Some((length, rest)) = key.split_once(LIST_SEPARATOR) {
-        let length = length.parse().expect("list_key wrote a length");
+fn list_items(mut key: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (length, rest) = key.split_once(LIST_SEPARATOR)?;
+        let length = length.parse().expect("write_list_key wrote a length");
         let (item, rest) = rest.split_at(length);
-        items.push(item.to_owned());
         key = rest;
-    }
-    items
+        Some(item)
+    })
 }
 
 /// Gives values to the columns one after another.
@@ -343,12 +362,11 @@ impl Pusher<'_> {
     }
 
     fn list(&mut self, list: Option<&StrList<'_>>) {
-        if let Buffer::List { ids, texts } = self.next() {
-            ids.push(match list {
-                None => NULL,
-                Some(list) if list.0.is_empty() => texts.id(""),
-                Some(list) => texts.id(&list_key(list)),
-            });
+        if let Buffer::List { ids, texts, key } = self.next() {
+            ids.push(list.map_or(NULL, |list| {
+                write_list_key(key, list);
+                texts.id(key)
+            }));
         }
     }
 

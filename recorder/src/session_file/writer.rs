@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{ArrayRef, StringViewArray, make_view};
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use hoop_schema::EventHash;
@@ -14,25 +15,25 @@ use hoop_schema::evidence::FOOTER_KEY;
 use hoop_schema::row::{COLUMNS, ColumnType};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use super::columns::{Arrays, Columns, arrow_schema, place};
+use super::columns::{Arrays, Columns, InMemory, arrow_schema, place};
 
-/// zstd level: 9 saves 8 % of bytes and costs four times the work; 1 is no faster on such rows.
-const ZSTD_LEVEL: i32 = 3;
+/// zstd level. Half of what is left of an event is random digits of ids and hashes, among which higher levels look for
+/// short matches in vain: on realistic rows level 3 takes half as much time again and 7 % more bytes.
+const ZSTD_LEVEL: i32 = 1;
 
-/// Rows of a row group at most: so few that its dictionaries stay small for a reader of one session, so many that a
-/// full session file has only a handful of groups.
-const ROW_GROUP_ROWS: usize = 32 * 1024;
+/// Rows of a row group at most: so many that a full session file of common events is one group, with one dictionary and
+/// one compressor for each column.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
 
-/// Bytes of a page of `event_json` before compression. A session of a hundred rows is one or two of them; half of it
-/// costs some 5 % of the file's size.
-const EVENT_PAGE_BYTES: usize = 256 * 1024;
+/// Bytes of a page of `event_json` before compression. A session of a few hundred rows is one or two of them.
+const EVENT_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Rows of a page of any other column at most, for the same reader.
 const PAGE_ROWS: usize = 8 * 1024;
@@ -40,25 +41,44 @@ const PAGE_ROWS: usize = 8 * 1024;
 /// Rows handed to a column writer at once.
 const PIECE_ROWS: usize = 1024;
 
+/// Events handed to their column writer at once: so few that they are still in a processor's cache when they are
+/// copied after they were hashed.
+const EVENT_PIECE_ROWS: usize = 128;
+
 /// Columns that are asked for by exact value.
 const BLOOM_COLUMNS: &[&str] = &["session_id", "event_id", "audit_id"];
 
-/// Wrong answers of a bloom filter: one in a hundred lookups reads a row group in vain.
-const BLOOM_WRONG: f64 = 0.01;
+/// Wrong answers of a bloom filter: one in twenty row groups is read in vain. One in a hundred would take twice the
+/// bytes, a hundredth of the file.
+const BLOOM_WRONG: f64 = 0.05;
+
+/// How often a text has to occur on average for a dictionary to pay.
+const REPEATS_MIN: usize = 2;
 
 /// What wrote a file, for its footers.
 pub(crate) const WRITER: &str = concat!("hoop-recorder ", env!("CARGO_PKG_VERSION"));
 
-/// The Merkle root over the events in the order of the rows.
-pub(crate) fn events_root(order: &[u32], bytes: &[Bytes]) -> EventHash {
-    let mut tree = MerkleTree::default();
-    for row in order {
-        tree.push(EventHash::of(&bytes[*row as usize]));
-    }
-    tree.root()
+/// A session file whose rows are written, and whose footer is not.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    file: SerializedFileWriter<Vec<u8>>,
+    /// The Merkle root over the events in the order of the rows.
+    pub(crate) events_root: EventHash,
 }
 
-/// Writes the rows in `order`. `footer` is the JSON text of the file's footer.
+impl Rows {
+    /// Ends the file. `footer` is the JSON text of its footer.
+    ///
+    /// # Errors
+    /// When the Parquet writer fails.
+    pub(crate) fn finish(mut self, footer: String) -> Result<Vec<u8>, ParquetError> {
+        self.file
+            .append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), footer));
+        self.file.into_inner()
+    }
+}
+
+/// Writes the rows in `order`.
 ///
 /// # Errors
 /// When the Parquet writer fails, which no content of events makes it do.
@@ -66,36 +86,39 @@ pub(crate) fn write(
     columns: &Columns,
     bytes: &[Bytes],
     order: &[u32],
-    footer: String,
-) -> Result<Vec<u8>, ParquetError> {
-    let schema = arrow_schema(COLUMNS, true);
-    let mut file = open_file(&schema, session_file_properties())?;
+) -> Result<Rows, ParquetError> {
+    let schema = arrow_schema(COLUMNS, InMemory::ForWriting);
+    let mut file = open_file(&schema, session_file_properties(columns, order.len()))?;
     let groups = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
     let arrays: Vec<Arrays<'_>> = (0..COLUMNS.len())
         .map(|column| columns.arrays(column))
         .collect();
     let event_json = place("event_json");
+    let mut tree = MerkleTree::default();
     for (number, rows) in order.chunks(ROW_GROUP_ROWS).enumerate() {
         let writers = groups.create_column_writers(number)?;
+        debug_assert_eq!(writers.len(), COLUMNS.len(), "every column has one leaf");
         let mut group = file.next_row_group()?;
-        let mut leaf = 0;
         for (column, mut writer) in writers.into_iter().enumerate() {
-            for piece in rows.chunks(PIECE_ROWS) {
-                let array = if column == event_json {
-                    events(bytes, piece)?
-                } else {
-                    arrays[column].take(piece)
-                };
-                write_array(&mut writer, &schema, column, &array)?;
+            if column == event_json {
+                for piece in rows.chunks(EVENT_PIECE_ROWS) {
+                    let array = events(bytes, piece, &mut tree)?;
+                    write_array(&mut writer, &schema, column, &array)?;
+                }
+            } else {
+                for piece in rows.chunks(PIECE_ROWS) {
+                    let array = arrays[column].take(piece);
+                    write_array(&mut writer, &schema, column, &array)?;
+                }
             }
             writer.close()?.append_to_row_group(&mut group)?;
-            leaf += 1;
         }
-        debug_assert_eq!(leaf, COLUMNS.len(), "every column has one leaf");
         group.close()?;
     }
-    file.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), footer));
-    file.into_inner()
+    Ok(Rows {
+        file,
+        events_root: tree.root(),
+    })
 }
 
 /// Opens a Parquet file in memory.
@@ -126,14 +149,19 @@ pub(crate) fn write_array(
     Ok(())
 }
 
-/// The exact bytes of some rows as a column.
-fn events(bytes: &[Bytes], rows: &[u32]) -> Result<ArrayRef, ParquetError> {
-    let texts: Result<Vec<&str>, _> = rows
-        .iter()
-        .map(|row| std::str::from_utf8(&bytes[*row as usize]))
-        .collect();
-    let texts = texts.map_err(|e| ParquetError::External(Box::new(e)))?;
-    Ok(Arc::new(StringArray::from(texts)))
+/// The exact bytes of some rows as a column, each event where it is, and its hash into the tree while it is at hand.
+fn events(bytes: &[Bytes], rows: &[u32], tree: &mut MerkleTree) -> Result<ArrayRef, ParquetError> {
+    let (mut views, mut buffers) = (Vec::new(), Vec::new());
+    for row in rows {
+        let event = &bytes[*row as usize];
+        tree.push(EventHash::of(event));
+        let buffer = u32::try_from(buffers.len()).expect("a piece has few rows");
+        views.push(make_view(event, buffer, 0));
+        buffers.push(Buffer::from(event.clone()));
+    }
+    // Checks that they are UTF-8, which they are, since every row was read as an event.
+    let array = StringViewArray::try_new(views.into(), buffers, None)?;
+    Ok(Arc::new(array))
 }
 
 /// What session files and their indexes share.
@@ -148,27 +176,42 @@ pub(crate) fn properties() -> WriterPropertiesBuilder {
         .set_statistics_enabled(EnabledStatistics::Page)
 }
 
-fn session_file_properties() -> WriterProperties {
+/// How the columns of a session file are encoded:
+///
+/// - numbers and times as packed differences, since rows are in the order of a session, in which nearly all of them
+///   grow by little;
+/// - ids as what they do not share with the one before: ids that begin with a time share it, and the events of one
+///   request share its `audit_id`;
+/// - texts by dictionary where they repeat, else as they are.
+fn session_file_properties(columns: &Columns, rows: usize) -> WriterProperties {
     let sorting = |name| SortingColumn {
         column_idx: i32::try_from(place(name)).expect("there are dozens of columns"),
         descending: false,
         nulls_first: false,
     };
-    let mut builder = properties()
-        .set_sorting_columns(Some(vec![sorting("session_id"), sorting("session_seq")]))
-        .set_bloom_filter_fpp(BLOOM_WRONG);
-    for column in COLUMNS {
+    let mut builder =
+        properties().set_sorting_columns(Some(vec![sorting("session_id"), sorting("session_seq")]));
+    for (number, column) in COLUMNS.iter().enumerate() {
         let path = ColumnPath::from(column.name);
         if BLOOM_COLUMNS.contains(&column.name) {
-            builder = builder.set_column_bloom_filter_enabled(path.clone(), true);
-            builder = builder.set_column_bloom_filter_fpp(path.clone(), BLOOM_WRONG);
+            // Said for each column: said for all, either would give every column a filter.
+            builder = builder
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_fpp(path.clone(), BLOOM_WRONG)
+                .set_column_bloom_filter_max_ndv(path.clone(), ROW_GROUP_ROWS as u64);
         }
-        if column.column_type != ColumnType::Text(true) {
-            builder = builder.set_column_dictionary_enabled(
-                list_item(column.column_type, path),
-                column.column_type == ColumnType::TextList,
-            );
-        }
+        let encoding = match column.column_type {
+            ColumnType::TextList => continue,
+            ColumnType::Text(true) if columns.distinct(number) * REPEATS_MIN <= rows => continue,
+            ColumnType::Timestamp | ColumnType::Int64 | ColumnType::Int32 => {
+                Encoding::DELTA_BINARY_PACKED
+            }
+            ColumnType::Text(false) if column.name != "event_json" => Encoding::DELTA_BYTE_ARRAY,
+            ColumnType::Text(_) => Encoding::PLAIN,
+        };
+        builder = builder
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, encoding);
     }
     let events = ColumnPath::from("event_json");
     builder
@@ -178,14 +221,51 @@ fn session_file_properties() -> WriterProperties {
         .build()
 }
 
-/// The leaf of a column: lists have their strings two levels down.
-fn list_item(column_type: ColumnType, path: ColumnPath) -> ColumnPath {
-    match column_type {
-        ColumnType::TextList => {
-            let mut parts = path.parts().to_vec();
-            parts.extend(["list".to_owned(), "element".to_owned()]);
-            ColumnPath::new(parts)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hoop_schema::Timestamp;
+    use hoop_schema::row::Row;
+    use parquet::file::metadata::ParquetMetaDataReader;
+
+    /// Events of every kind of format version 1.
+    const SAMPLES: &str = include_str!("../../../schema/samples/v1.jsonl");
+
+    fn written() -> Bytes {
+        let (mut columns, mut bytes) = (Columns::default(), Vec::new());
+        for line in SAMPLES.lines() {
+            let row = Row::read(line.as_bytes()).unwrap();
+            columns.push(&row, Some(7), Timestamp::from_micros(7));
+            bytes.push(Bytes::from_static(line.as_bytes()));
         }
-        _ => path,
+        let order: Vec<u32> = (0..u32::try_from(bytes.len()).unwrap()).collect();
+        let rows = write(&columns, &bytes, &order).unwrap();
+        rows.finish("{}".to_owned()).unwrap().into()
+    }
+
+    #[test]
+    fn only_ids_have_bloom_filters() {
+        let metadata = ParquetMetaDataReader::new()
+            .parse_and_finish(&written())
+            .unwrap();
+        let group = metadata.row_group(0);
+        let filtered: Vec<&str> = COLUMNS
+            .iter()
+            .zip(group.columns())
+            .filter(|(_, chunk)| chunk.bloom_filter_offset().is_some())
+            .map(|(column, _)| column.name)
+            .collect();
+        assert_eq!(filtered, BLOOM_COLUMNS);
+    }
+
+    #[test]
+    fn the_root_is_that_of_the_events_in_the_order_of_the_rows() {
+        let lines = ["{\"a\":1}", "{\"a\":2}"].map(|l| Bytes::from_static(l.as_bytes()));
+        let mut tree = MerkleTree::default();
+        events(&lines, &[1, 0], &mut tree).unwrap();
+        let mut expected = MerkleTree::default();
+        expected.push(EventHash::of(&lines[1]));
+        expected.push(EventHash::of(&lines[0]));
+        assert_eq!(tree.root(), expected.root());
     }
 }

@@ -21,7 +21,8 @@ fn written() -> (Vec<&'static str>, RecordBatch) {
         bytes.push(Bytes::from_static(line.as_bytes()));
     }
     let order: Vec<u32> = (0..lines.len() as u32).collect();
-    let file = writer::write(&columns, &bytes, &order, "{}".to_owned()).unwrap();
+    let rows = writer::write(&columns, &bytes, &order).unwrap();
+    let file = rows.finish("{}".to_owned()).unwrap();
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file))
         .unwrap()
         .build()
@@ -133,7 +134,10 @@ fn lists_of_odd_strings_are_told_apart() {
     let list = |items: &[&str]| {
         let json = serde_json::to_string(items).unwrap();
         let list: StrList<'_> = serde_json::from_str(&json).unwrap();
-        list_items(&list_key(&list))
+        let mut key = String::new();
+        write_list_key(&mut key, &list);
+        let items: Vec<String> = list_items(&key).map(str::to_owned).collect();
+        items
     };
     for items in [
         &["a", "b"][..],
