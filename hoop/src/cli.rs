@@ -31,7 +31,7 @@ pub enum Command {
     Up(UpArgs),
     /// Say everything that is wrong with a configuration and what it names, before a socket opens
     Check(UpArgs),
-    /// Check a policy, or ask what it would decide
+    /// Check a policy, ask what it would decide, test it, or write the rights it needs
     Policy(PolicyArgs),
     /// Look at evidence: the same as the program hoop-replay
     #[command(disable_help_flag = true, disable_version_flag = true)]

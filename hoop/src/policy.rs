@@ -1,45 +1,42 @@
-//! `hoop policy`: check a policy, and ask what it would decide.
+//! `hoop policy`: check a policy, ask what it would decide, test it, and write the rights that the gateway needs for it.
+
+mod cases;
+mod explain;
+mod rights;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hoop_proxy::policy::Policy;
-use hoop_proxy::request_info;
-use hoop_schema::kinds::request::{Effect, User};
 
+pub use self::cases::TestArgs;
+pub use self::explain::ExplainArgs;
+pub use self::rights::RightsArgs;
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say everything that is wrong with a policy
-    Check {
-        /// The policy
-        file: PathBuf,
-    },
-    /// Say what a policy decides about one request, and by which rule
+    /// Say everything that is wrong with a policy, and what it allows but perhaps should not
+    Check(CheckArgs),
+    /// Say what a policy decides about one request or many, by which rule, and what was tried before
     Explain(ExplainArgs),
+    /// Run the tests beside a policy (NAME.test.yaml for NAME.yaml)
+    Test(TestArgs),
+    /// Write the roles that the gateway itself needs in the cluster for this policy
+    Rbac(RightsArgs),
 }
 
-/// Arguments of `policy explain`.
+/// Arguments of `policy check`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub struct CheckArgs {
     /// The policy
     pub file: PathBuf,
-    /// Name of the user
+    /// Warnings are failures
     #[arg(long)]
-    pub user: String,
-    /// Group of the user; once for each
-    #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
-    /// HTTP method
-    #[arg(long, default_value = "GET")]
-    pub method: String,
-    /// Path and query, such as /api/v1/namespaces/shop/secrets
-    #[arg(long)]
-    pub target: String,
+    pub strict: bool,
 }
 
 /// Does it.
@@ -48,8 +45,10 @@ pub struct ExplainArgs {
 /// When the output cannot be written.
 pub fn run(command: PolicyCommand, printer: &mut Printer) -> io::Result<ExitCode> {
     match command {
-        PolicyCommand::Check { file } => check(&file, printer),
-        PolicyCommand::Explain(args) => explain(&args, printer),
+        PolicyCommand::Check(args) => check(&args, printer),
+        PolicyCommand::Explain(args) => explain::run(&args, printer),
+        PolicyCommand::Test(args) => cases::run(&args, printer),
+        PolicyCommand::Rbac(args) => rights::run(&args, printer),
     }
 }
 
@@ -62,39 +61,24 @@ pub fn load(file: &Path) -> Result<Policy, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{name}: cannot read the policy: {error}"))?;
     Policy::parse(&text).map_err(|errors| {
-        let lines: Vec<_> = errors
-            .0
-            .iter()
-            .map(|error| match error.line {
-                0 => format!("{name}: {}", error.message),
-                line => format!("{name}:{line}: {}", error.message),
-            })
+        let lines = errors.0.iter();
+        let lines: Vec<_> = lines
+            .map(|error| at(file, error.line, &error.message))
             .collect();
         lines.join("\n")
     })
 }
 
-fn check(file: &Path, printer: &mut Printer) -> io::Result<ExitCode> {
-    match load(file) {
-        Ok(policy) => {
-            let text = format!(
-                "{}: {} profiles, {} rules, revision {}",
-                file.display(),
-                policy.profiles(),
-                policy.rules(),
-                policy.revision()
-            );
-            printer.line(&Line::plain(text))?;
-            Ok(ExitCode::Success)
-        }
-        Err(mistakes) => {
-            output::notice(&mistakes);
-            Ok(ExitCode::Usage)
-        }
+/// A message about a line of a file.
+fn at(file: &Path, line: u64, message: &str) -> String {
+    let name = file.display();
+    match line {
+        0 => format!("{name}: {message}"),
+        line => format!("{name}:{line}: {message}"),
     }
 }
 
-fn explain(args: &ExplainArgs, printer: &mut Printer) -> io::Result<ExitCode> {
+fn check(args: &CheckArgs, printer: &mut Printer) -> io::Result<ExitCode> {
     let policy = match load(&args.file) {
         Ok(policy) => policy,
         Err(mistakes) => {
@@ -102,36 +86,26 @@ fn explain(args: &ExplainArgs, printer: &mut Printer) -> io::Result<ExitCode> {
             return Ok(ExitCode::Usage);
         }
     };
-    let info = match request_info::parse(&args.method, &args.target) {
-        Ok(info) => info,
-        Err(malformed) => {
-            let text = format!("refused before any rule: {}", malformed.reason());
-            printer.line(&Line::styled(Look::Bad, text))?;
-            return Ok(ExitCode::Failure);
-        }
-    };
-    let user = User {
-        username: args.user.clone(),
-        groups: args.groups.clone(),
-        ..User::default()
-    };
-    let decision = policy.decide(&user, &info).decision;
-    let (look, code) = match decision.effect {
-        Effect::Allow => (Look::Good, ExitCode::Success),
-        Effect::Deny => (Look::Bad, ExitCode::Failure),
-        Effect::Hold => (Look::Warn, ExitCode::Failure),
-    };
-    let why = match (&decision.profile, &decision.rule) {
-        (Some(profile), Some(rule)) => format!("by rule {rule} of profile {profile}"),
-        (Some(profile), None) => format!("by a rule without a name in profile {profile}"),
-        _ => "since no rule matches".to_owned(),
-    };
-    let request = match info.is_resource {
-        true => format!("{} {}", info.verb, info.resource()),
-        false => format!("{} {}", info.verb, info.path),
-    };
-    let line = Line::styled(look, decision.effect.as_str())
-        .with(Look::Plain, format!("  {request}  {why}"));
-    printer.line(&line)?;
-    Ok(code)
+    let lints = policy.lints();
+    for lint in &lints {
+        let code = lint.code.as_str();
+        let text = at(&args.file, lint.line, &lint.message);
+        let line = Line::styled(Look::Warn, "warning  ")
+            .with(Look::Plain, format!("{text}. Meant so? accept: [{code}]"));
+        printer.line(&line)?;
+    }
+    let text = format!(
+        "{}: {} profiles, {} rules, {} warnings, revision {}",
+        args.file.display(),
+        policy.profiles(),
+        policy.rules(),
+        lints.len(),
+        policy.revision()
+    );
+    printer.line(&Line::plain(text))?;
+    Ok(if args.strict && !lints.is_empty() {
+        ExitCode::Failure
+    } else {
+        ExitCode::Success
+    })
 }

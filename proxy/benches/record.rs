@@ -63,6 +63,7 @@ fn request() -> Arc<RequestAttributes> {
             groups: vec!["system:authenticated".into(), "developers".into()],
             ..User::default()
         }),
+        impersonated: None,
         auth_method: AuthMethod::StaticToken,
         login: None,
         source_ip: "10.1.2.3".into(),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hoop_schema::Class;
-use hoop_schema::kinds::request::{Decision, Durability, Effect, Level};
+use hoop_schema::kinds::request::{Decision, Durability, Effect, Level, RequestAttributes, User};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
@@ -32,7 +32,7 @@ use crate::authenticate::{self, Identity, Presented, StaticTokens, Unauthenticat
 use crate::config::Limits;
 use crate::mask::{MaskKey, MaskMode};
 use crate::metrics::{InFlight, Metrics, VerbClass};
-use crate::policy::Verdict;
+use crate::policy::{Facts, Verdict};
 use crate::policy_in_force::PolicyInForce;
 use crate::record::{Clock, Connection, Journal, NewIntent, Placement, RecordError};
 use crate::request_body::{self, RequestBody};
@@ -42,6 +42,10 @@ use crate::tunnel;
 use crate::upstream::{self, Forwarded, Upstream};
 
 mod attributes;
+mod judging;
+mod self_review;
+
+use judging::Sent;
 
 /// Answers requests. One per gateway.
 pub(crate) struct Handler {
@@ -74,6 +78,8 @@ struct Call {
 struct Ruling {
     verdict: Verdict,
     refusal: Option<Refusal>,
+    /// Whom it goes upstream as, if not as the person.
+    acting_as: Option<User>,
 }
 
 impl std::fmt::Debug for Handler {
@@ -103,7 +109,7 @@ impl Handler {
             ),
             info: request_info::parse(head.method.as_str(), target(&head)),
         };
-        let attributes = Arc::new(attributes::of(&head, &peer, &call, received));
+        let mut attributes = Arc::new(attributes::of(&head, &peer, &call, received));
         let session = head
             .headers
             .get("kubectl-session")
@@ -112,22 +118,18 @@ impl Handler {
             .journal
             .open(&peer.connection, Arc::clone(&attributes), session);
 
-        // Steps 4 and 8: may they? The body of what is allowed so far is read and looked at.
-        let mut ruling = self.rule(&call, &head);
-        let body = match &ruling.refusal {
-            None => self.read_body(&call, &ruling.verdict, &head, body).await,
-            Some(_) => Ok(RequestBody::default()),
-        };
-        let mut body = body.unwrap_or_else(|refusal| {
-            ruling.refuse(refusal);
-            RequestBody::default()
-        });
+        // Steps 4 and 8: may they? The body of what is allowed so far is read and looked at, and earlier where a rule
+        // asks for it.
+        let (mut ruling, mut body) = self.judge(&call, &head, &attributes, &peer, body).await;
+        if let (Some(user), None) = (&ruling.acting_as, &attributes.impersonated) {
+            attributes = exchange.done_as(user.clone());
+        }
 
         // Step 5: from here on there is a record, or there is no effect.
         if let Err(error) = exchange.intent(ruling.intent(&head, &mut body)).await {
             ruling.refuse(not_recorded(&error));
         }
-        let answering = Answering {
+        let mut answering = Answering {
             handler: &self,
             exchange,
             in_flight,
@@ -145,18 +147,19 @@ impl Handler {
         };
 
         // Step 6: forward, acting as the person.
-        let mut answering = answering;
         answering.exchange.sent_upstream(body.bytes.len() as u64);
         let audit_id = HeaderValue::from_str(&answering.attributes.audit_id)
             .expect("an audit id is hexadecimal digits and hyphens");
         let forwarded = Forwarded {
             identity,
+            acting_as: ruling.acting_as.as_ref(),
             source_ip: peer.connection.source_ip(),
             audit_id: &audit_id,
             inspected: answer::is_inspected(info, &answering.verdict),
         };
+        let question = info.is_self_review().then(|| body.bytes.clone());
         let request = forward(&head, body.bytes, &forwarded);
-        let response = match self
+        let mut response = match self
             .upstream
             .send(request, info.is_proxy_subresource())
             .await
@@ -165,7 +168,12 @@ impl Handler {
             Err(error) => return answering.unreachable(&error),
         };
 
-        // Step 7: mask the answer while it streams, and record what the client saw.
+        // Step 7: mask the answer while it streams, and record what the client saw. Whoever asks what they may do hears
+        // what the cluster and the policy both allow.
+        if let Some(question) = question {
+            let facts = self.facts(identity, info, &answering.attributes, &peer);
+            self_review::join(&self.policy.current(), &facts, &question, &mut response).await;
+        }
         answering.relay(info, &audit_id, response).await
     }
 
@@ -213,9 +221,38 @@ impl Handler {
         }
     }
 
-    /// Step 4, for all that can be said without the body.
-    fn rule(&self, call: &Call, head: &Parts) -> Ruling {
-        let policy = self.policy.current();
+    /// Step 4, and the body of what it leaves.
+    async fn judge(
+        &self,
+        call: &Call,
+        head: &Parts,
+        attributes: &RequestAttributes,
+        peer: &Peer,
+        body: Incoming,
+    ) -> (Ruling, RequestBody) {
+        let mut sent = Sent::Waiting(body);
+        let mut ruling = self.rule(call, head, attributes, peer, &mut sent).await;
+        let body = match &ruling.refusal {
+            None => self.read_body(call, &ruling.verdict, head, sent).await,
+            Some(_) => Ok(RequestBody::default()),
+        };
+        let body = body.unwrap_or_else(|refusal| {
+            ruling.refuse(refusal);
+            RequestBody::default()
+        });
+        (ruling, body)
+    }
+
+    /// Step 4, but for what is in the body of every request.
+    async fn rule(
+        &self,
+        call: &Call,
+        head: &Parts,
+        attributes: &RequestAttributes,
+        peer: &Peer,
+        sent: &mut Sent,
+    ) -> Ruling {
+        let policy = Arc::clone(&self.policy.current());
         let refused = |refusal| Ruling::refused(refusal, policy.revision());
         if self.headers_are_too_large(head) {
             return refused(Refusal::headers_too_large(
@@ -231,21 +268,31 @@ impl Handler {
             Ok(info) => info,
             Err(malformed) => return refused(Refusal::malformed(*malformed)),
         };
-        if upstream::asks_to_impersonate(&head.headers) {
-            return refused(Refusal::impersonation());
-        }
-        let verdict = policy.decide(&identity.user, info);
+        let facts = self.facts(identity, info, attributes, peer);
+        let asked = match judging::acting_as(&policy, &facts, &head.headers) {
+            Ok(asked) => asked,
+            Err(decision) => return Ruling::decided(decision, &attributes.audit_id),
+        };
+        let verdict = match judging::verdict(&policy, facts, sent, &self.limits).await {
+            Ok(verdict) => verdict,
+            Err(refusal) => return refused(refusal),
+        };
         let refusal = match verdict.decision.effect {
             // Step 8 will take over from here.
             Effect::Allow => {
                 tunnel::requested(&head.method, &head.headers, info).map(Refusal::upgrade)
             }
             Effect::Deny => Some(Refusal::denied(&verdict.decision)),
-            Effect::Hold => Some(Refusal::approval_required(&verdict.decision)),
+            Effect::Hold => Some(Refusal::approval_required(
+                &verdict.decision,
+                &attributes.audit_id,
+            )),
         };
+        let pinned = verdict.act_as.as_deref().map(judging::service_account);
         let mut ruling = Ruling {
             verdict,
             refusal: None,
+            acting_as: asked.or(pinned),
         };
         if let Some(refusal) = refusal {
             ruling.refuse(refusal);
@@ -259,9 +306,9 @@ impl Handler {
         call: &Call,
         verdict: &Verdict,
         head: &Parts,
-        body: Incoming,
+        sent: Sent,
     ) -> Result<RequestBody, Refusal> {
-        let bytes = request_body::read(body, &self.limits).await?;
+        let bytes = sent.bytes(&self.limits).await?;
         if let Some(field) = request_body::masked_field(&bytes) {
             return Err(Refusal::masked_write(&field));
         }
@@ -275,6 +322,17 @@ impl Handler {
             )),
             Err(_) => Ok(RequestBody::default()),
         }
+    }
+
+    fn facts<'a>(
+        &self,
+        identity: &'a Identity,
+        info: &'a RequestInfo,
+        attributes: &RequestAttributes,
+        peer: &Peer,
+    ) -> Facts<'a> {
+        let source_ip = peer.connection.source_ip();
+        Facts::new(&identity.user, info, source_ip, attributes.received)
     }
 
     fn headers_are_too_large(&self, head: &Parts) -> bool {
@@ -313,10 +371,23 @@ impl Ruling {
                 durability: Durability::default(),
                 class: Class::standard(),
                 body_class: None,
+                act_as: None,
             },
             refusal: None,
+            acting_as: None,
         };
         ruling.refuse(refusal);
+        ruling
+    }
+
+    /// Of a call that a decision denies or holds before there is a verdict on the request itself. `id` names the call.
+    fn decided(decision: Decision, id: &str) -> Self {
+        let refusal = match decision.effect {
+            Effect::Hold => Refusal::approval_required(&decision, id),
+            Effect::Allow | Effect::Deny => Refusal::denied(&decision),
+        };
+        let mut ruling = Self::refused(refusal, &decision.policy_revision);
+        ruling.verdict.decision = decision;
         ruling
     }
 

@@ -9,6 +9,7 @@ mod answer;
 mod authenticate;
 mod config;
 mod gateway;
+mod impersonation;
 mod listener;
 pub mod mask;
 mod metrics;

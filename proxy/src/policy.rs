@@ -2,32 +2,45 @@
 //!
 //! A policy is a YAML file of profiles. A profile has subjects and rules; rules are tried in file order, over all
 //! profiles that the caller belongs to. The first that matches decides, and where none matches the answer is no.
+//! A rule may have conditions in CEL; those about the body are evaluated when the body has come.
 //! Before all of them stands one built-in rule: discovery, health, version and questions about oneself are answered
 //! for every authenticated user, since no client works without.
 //!
-//! Pure: no I/O, no clock. Not here: reading and reloading the file.
+//! Pure: no I/O, no clock. Not here: reading and reloading the file, and the headers by which people ask to act as
+//! somebody else.
 
+pub mod cases;
+mod condition;
+mod decide;
 mod document;
+mod explain;
+mod facts;
+mod impersonation;
+mod lint;
 mod profile;
+mod rbac;
+mod review;
 mod rule;
 mod yaml;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hoop_schema::Class;
-use hoop_schema::kinds::request::{Cause, Decision, Durability, Effect, Level, User};
+use hoop_schema::kinds::request::{Decision, Durability, Level, User};
 use sha2::{Digest, Sha256};
 
+pub use self::explain::{Explanation, Tried};
+pub use self::facts::{BodyFact, Facts};
+pub use self::lint::{Lint, LintCode};
 use self::profile::Profile;
-use self::rule::{EXEC, Rule};
+pub use self::rbac::GatewayRights;
+pub(crate) use self::review::{ReviewedRules, hypothetical};
+use self::rule::TextPattern;
 use crate::mask::MaskMode;
-use crate::request_info::RequestInfo;
 
 /// The group that every authenticated user is in, as in the API server, whether the authenticator says so or not.
 const AUTHENTICATED: &str = "system:authenticated";
-
-/// Policies with more rules than this are not searched for unreachable ones, since the search is quadratic.
-const LINTED_RULES_MAX: usize = 2_000;
 
 /// Name that decisions give for the profile and the rule that every policy begins with.
 pub const BUILT_IN: &str = "built-in";
@@ -41,6 +54,15 @@ pub struct Policy {
     by_user: HashMap<String, Vec<usize>>,
     /// Numbers of profiles by group.
     by_group: HashMap<String, Vec<usize>>,
+    /// Profiles whose subjects are patterns: of users, of groups.
+    by_pattern: Vec<(usize, SubjectPattern)>,
+}
+
+/// A subject that stands for several names.
+#[derive(Debug)]
+enum SubjectPattern {
+    User(TextPattern),
+    Group(TextPattern),
 }
 
 /// What happens to a request, and how it is recorded.
@@ -58,6 +80,9 @@ pub struct Verdict {
     pub class: Class,
     /// Retention class of the bodies, when it is another.
     pub body_class: Option<Class>,
+    /// The service account, by its user name, that the request goes upstream as, where the profile pins its people to
+    /// one.
+    pub act_as: Option<Arc<str>>,
 }
 
 /// Everything that is wrong with a policy.
@@ -83,14 +108,27 @@ impl Policy {
     pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
         let profiles = document::read(text)?;
         let (mut by_user, mut by_group) = (HashMap::new(), HashMap::new());
+        let mut by_pattern = Vec::new();
         for (number, profile) in profiles.iter().enumerate() {
-            let note = |map: &mut HashMap<String, Vec<usize>>, names: &[String]| {
-                for name in names {
-                    map.entry(name.clone()).or_default().push(number);
-                }
-            };
-            note(&mut by_user, &profile.subjects.users);
-            note(&mut by_group, &profile.subjects.groups);
+            let mut note =
+                |map: &mut HashMap<String, Vec<usize>>,
+                 patterns: &[TextPattern],
+                 as_subject: fn(TextPattern) -> SubjectPattern| {
+                    for pattern in patterns {
+                        match pattern {
+                            TextPattern::Exact(name) => {
+                                map.entry(name.clone()).or_default().push(number);
+                            }
+                            pattern => by_pattern.push((number, as_subject(pattern.clone()))),
+                        }
+                    }
+                };
+            note(&mut by_user, &profile.subjects.users, SubjectPattern::User);
+            note(
+                &mut by_group,
+                &profile.subjects.groups,
+                SubjectPattern::Group,
+            );
         }
         let digest = Sha256::digest(text.as_bytes());
         Ok(Self {
@@ -101,6 +139,7 @@ impl Policy {
             profiles,
             by_user,
             by_group,
+            by_pattern,
         })
     }
 
@@ -138,114 +177,22 @@ impl Policy {
         classes
     }
 
-    /// What is allowed but surely not meant: rules that an earlier rule of their profile keeps from ever matching.
-    pub fn lints(&self) -> Vec<PolicyError> {
-        if self.rules() > LINTED_RULES_MAX {
-            return Vec::new();
-        }
-        let mut lints = Vec::new();
-        for profile in &self.profiles {
-            for (number, rule) in profile.rules.iter().enumerate() {
-                let earlier = profile.rules[..number]
-                    .iter()
-                    .find(|other| other.covers(rule));
-                if let Some(other) = earlier {
-                    let message = format!(
-                        "rule \"{}\" of profile \"{}\" never decides: \"{}\" in line {} matches all of it first",
-                        rule.name, profile.name, other.name, other.line
-                    );
-                    lints.push(PolicyError {
-                        line: rule.line,
-                        message,
-                    });
-                }
-            }
-        }
-        lints
-    }
-
-    /// Decides about a request of an authenticated user.
-    pub fn decide(&self, user: &User, info: &RequestInfo) -> Verdict {
-        let is_cheap = info.is_discovery() || info.is_health();
-        if is_cheap || info.is_self_review() {
-            let decision = self.decision(Effect::Allow, Cause::Rule, Some((BUILT_IN, BUILT_IN)));
-            let durability = if is_cheap {
-                Durability::BestEffort
-            } else {
-                Durability::Log
-            };
-            return Verdict {
-                level: Level::Metadata,
-                durability,
-                ..Verdict::plain(decision)
-            };
-        }
-        // To policy, exec, attach and port-forward are one action, whatever the HTTP method.
-        let verb = if info.is_exec_like() {
-            EXEC
-        } else {
-            &info.verb
-        };
-        let found = self.profiles_of(user).into_iter().find_map(|profile| {
-            let rule = profile.first_match(info, verb)?;
-            Some((profile, rule))
-        });
-        match found {
-            Some((profile, rule)) => self.by_rule(user, info, profile, rule),
-            None => {
-                let mut decision = self.decision(Effect::Deny, Cause::NoMatch, None);
-                decision.message = format!(
-                    "{}: no rule of the gateway's policy allows it",
-                    forbidden(user, info)
-                );
-                Verdict::plain(decision)
-            }
-        }
-    }
-
-    fn by_rule(&self, user: &User, info: &RequestInfo, profile: &Profile, rule: &Rule) -> Verdict {
-        let cause = Some((profile.name.as_str(), rule.name.as_str()));
-        let mut decision = self.decision(rule.effect, Cause::Rule, cause);
-        let by = match rule.effect {
-            Effect::Allow => None,
-            Effect::Deny => Some("refused"),
-            Effect::Hold => Some("held for an approval"),
-        };
-        decision.message = match by {
-            None => rule.message.clone(),
-            Some(by) => {
-                let separator = if rule.message.is_empty() { "" } else { ": " };
-                format!(
-                    "{}: {by} by rule \"{}\" of profile \"{}\"{separator}{}",
-                    forbidden(user, info),
-                    rule.name,
-                    profile.name,
-                    rule.message
-                )
-            }
-        };
-        Verdict {
-            decision,
-            mask: rule.mask,
-            level: rule.level,
-            durability: rule.durability,
-            class: rule.class.clone(),
-            body_class: rule.body_class.clone(),
-        }
-    }
-
     /// The profiles of a user, in file order.
     fn profiles_of(&self, user: &User) -> Vec<&Profile> {
-        let by_group = user
-            .groups
-            .iter()
-            .map(String::as_str)
-            .chain([AUTHENTICATED]);
-        let mut numbers: Vec<usize> = by_group
+        let groups = || {
+            let own = user.groups.iter().map(String::as_str);
+            own.chain([AUTHENTICATED])
+        };
+        let by_pattern = self.by_pattern.iter().filter(|(_, pattern)| match pattern {
+            SubjectPattern::User(pattern) => pattern.matches(&user.username),
+            SubjectPattern::Group(pattern) => groups().any(|group| pattern.matches(group)),
+        });
+        let mut numbers: Vec<usize> = groups()
             .filter_map(|group| self.by_group.get(group))
             .chain(self.by_user.get(&user.username))
             .flatten()
             .copied()
+            .chain(by_pattern.map(|(number, _)| *number))
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -253,17 +200,6 @@ impl Policy {
             .into_iter()
             .map(|number| &self.profiles[number])
             .collect()
-    }
-
-    fn decision(&self, effect: Effect, cause: Cause, by: Option<(&str, &str)>) -> Decision {
-        Decision {
-            effect,
-            cause,
-            profile: by.map(|(profile, _)| profile.to_owned()),
-            rule: by.map(|(_, rule)| rule.to_owned()),
-            message: String::new(),
-            policy_revision: self.revision.clone(),
-        }
     }
 }
 
@@ -277,39 +213,9 @@ impl Verdict {
             durability: Durability::default(),
             class: Class::standard(),
             body_class: None,
+            act_as: None,
         }
     }
-}
-
-/// The API server's own words for a refusal.
-fn forbidden(user: &User, info: &RequestInfo) -> String {
-    let (name, verb) = (&user.username, &info.verb);
-    let Some(object) = &info.object else {
-        return format!(
-            "forbidden: User {name:?} cannot {verb} path {:?}",
-            info.path
-        );
-    };
-    let mut what = object.resource.clone();
-    if !object.api_group.is_empty() {
-        what = format!("{what}.{}", object.api_group);
-    }
-    if !object.name.is_empty() {
-        what = format!("{what} {:?}", object.name);
-    }
-    let mut resource = object.resource.clone();
-    if !object.subresource.is_empty() {
-        resource = format!("{resource}/{}", object.subresource);
-    }
-    let place = if object.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {:?}", object.namespace)
-    };
-    format!(
-        "{what} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
-        object.api_group
-    )
 }
 
 #[cfg(test)]

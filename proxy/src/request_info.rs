@@ -14,6 +14,7 @@ mod upstream;
 use hoop_schema::kinds::request::ObjectRef;
 
 pub use query::Query;
+pub(crate) use query::escapes_are_whole;
 
 /// A request that the API server and the gateway understand alike.
 #[derive(Debug, Clone, PartialEq, Eq)]

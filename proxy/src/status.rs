@@ -26,6 +26,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// As recorded.
     pub(crate) cause: Cause,
+    /// What an approval is asked for by; `details.uid` of the Status.
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -51,7 +53,10 @@ struct Details<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     causes: Option<[StatusCause<'a>; 1]>,
 }
@@ -68,6 +73,7 @@ impl Refusal {
             reason,
             message,
             cause,
+            id: None,
         }
     }
 
@@ -93,17 +99,20 @@ impl Refusal {
     }
 
     /// 403 that a rule wants an approval for.
-    pub(crate) fn approval_required(decision: &Decision) -> Self {
+    /// `id` names the request, here and in the record.
+    pub(crate) fn approval_required(decision: &Decision, id: &str) -> Self {
         let message = format!(
-            "{}. This gateway does not take approvals yet: ask whoever keeps its policy",
+            "{}. This gateway does not take approvals yet: tell whoever keeps its policy the id {id}",
             decision.message
         );
-        Self::new(
+        let mut refusal = Self::new(
             StatusCode::FORBIDDEN,
             "ApprovalRequired",
             decision.cause,
             message,
-        )
+        );
+        refusal.id = Some(id.to_owned());
+        refusal
     }
 
     /// 400, or 405 for the method: not a request that can be understood without doubt.
@@ -184,11 +193,11 @@ impl Refusal {
         )
     }
 
-    /// 403: `--as`.
-    pub(crate) fn impersonation() -> Self {
-        let message =
-            "acting as somebody else (--as, Impersonate-User and its like) is not allowed here"
-                .into();
+    /// 403: `--as` in a form that could be read as something else.
+    pub(crate) fn impersonation(why: &str) -> Self {
+        let message = format!(
+            "acting as somebody else (--as, Impersonate-User and its like) is not possible so: {why}"
+        );
         Self::new(
             StatusCode::FORBIDDEN,
             "Forbidden",
@@ -239,7 +248,8 @@ impl Refusal {
 
     /// The Status object.
     pub(crate) fn body(&self, object_ref: Option<&ObjectRef>) -> Bytes {
-        status_body(self.code, self.reason, &self.message, object_ref)
+        let id = self.id.as_deref();
+        status_object(self.code, self.reason, &self.message, object_ref, id)
     }
 }
 
@@ -250,6 +260,18 @@ pub(crate) fn status_body(
     message: &str,
     object_ref: Option<&ObjectRef>,
 ) -> Bytes {
+    status_object(code, reason, message, object_ref, None)
+}
+
+fn status_object(
+    code: StatusCode,
+    reason: &str,
+    message: &str,
+    object_ref: Option<&ObjectRef>,
+    id: Option<&str>,
+) -> Bytes {
+    let nothing = ObjectRef::default();
+    let object_ref = object_ref.or(id.is_some().then_some(&nothing));
     let status = Status {
         kind: "Status",
         api_version: "v1",
@@ -261,6 +283,7 @@ pub(crate) fn status_body(
             name: &object.name,
             group: &object.api_group,
             kind: &object.resource,
+            uid: id,
             // Of a Status with the reason Invalid, kubectl prints the causes and not the message.
             causes: (reason == "Invalid").then_some([StatusCause { message }]),
         }),

@@ -27,9 +27,7 @@ mod headers;
 mod pool;
 
 pub(crate) use body::UpstreamBody;
-pub(crate) use headers::{
-    Forwarded, asks_to_impersonate, claims, for_client, for_upstream, is_encoded,
-};
+pub(crate) use headers::{Forwarded, claims, for_client, for_upstream, is_encoded};
 
 use connection::{Link, SendFailure};
 use connector::Connector;

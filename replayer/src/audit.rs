@@ -97,6 +97,9 @@ fn event(
     put("requestURI", json!(request.request_uri));
     put("verb", json!(request.verb));
     put("user", user(request.user.as_ref()));
+    if request.impersonated.is_some() && decision.effect == Effect::Allow {
+        put("impersonatedUser", user(request.impersonated.as_ref()));
+    }
     put("sourceIPs", json!([request.source_ip]));
     if let Some(agent) = &request.user_agent {
         put("userAgent", json!(agent));

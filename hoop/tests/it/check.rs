@@ -126,7 +126,12 @@ async fn a_policy_explains_itself() {
     let (code, text, _) = explain("readers", "DELETE").await;
     assert_eq!(
         (code, text.trim()),
-        (1, "deny  deletecollection pods  since no rule matches")
+        (
+            1,
+            "deny  deletecollection pods  since no rule matches\n  pods is forbidden: User \"jo\" cannot deletecollection \
+             resource \"pods\" in API group \"\" in the namespace \"shop\": no rule of the gateway's policy allows it\n  \
+             not by rule read of profile readers in line 5: another verb"
+        )
     );
     assert_eq!(explain("others", "GET").await.0, 1);
     let (code, text, _) = run(&mut hoop(folder.path(), &["policy", "check", "p.yaml"])).await;

@@ -8,5 +8,6 @@
 
 mod check;
 mod demo;
+mod policy;
 mod process;
 mod up;

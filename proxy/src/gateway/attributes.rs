@@ -6,6 +6,7 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 
 use super::{Call, Peer, target};
+use crate::impersonation;
 
 /// The most that is kept of a request target, in bytes.
 const TARGET_BYTES_MAX: usize = 8192;
@@ -31,6 +32,8 @@ pub(super) fn of(head: &Parts, peer: &Peer, call: &Call, received: Timestamp) ->
         http_method: shortened(head.method.as_str(), HEADER_BYTES_MAX),
         request_uri: shortened(&without_credentials(target(head)), TARGET_BYTES_MAX),
         user: identity.map(|identity| (*identity.user).clone()),
+        // What cannot be read as such is refused, and recorded as a claim.
+        impersonated: impersonation::asked(&head.headers).ok().flatten(),
         auth_method: identity.map_or(AuthMethod::None, |identity| identity.method),
         login: identity.and_then(|identity| identity.login.as_deref().map(str::to_owned)),
         verb: info.map(|info| info.verb.clone()).unwrap_or_default(),
@@ -49,6 +52,7 @@ pub(super) fn of_unreadable(peer: &Peer, received: Timestamp) -> RequestAttribut
             .to_string(),
         received,
         user: None,
+        impersonated: None,
         auth_method: AuthMethod::None,
         login: None,
         source_ip: peer.connection.source_ip().to_string(),

@@ -4,9 +4,10 @@
 //! profiles:
 //!   - name: developers                # names the profile in decisions
 //!     subjects:                       # whoever is one of these has the profile
-//!       users: [alice]
+//!       users: [alice, "robot-*"]     # a star may stand at the end
 //!       groups: [developers]
-//!       serviceAccounts: ["ci:deployer"]   # NAMESPACE:NAME
+//!       serviceAccounts: ["ci:deployer", "jobs:*"]   # NAMESPACE:NAME
+//!     actAs: {serviceAccount: "shop:viewer"}   # optional: who the cluster sees instead of the person
 //!     rules:                          # the first that matches decides
 //!       - name: read-workloads        # names the rule in decisions
 //!         effect: allow               # allow | deny | approve
@@ -14,26 +15,38 @@
 //!         resources: [pods, pods/log] # RESOURCE, RESOURCE/SUB, RESOURCE/*, */SUB, *
 //!         verbs: [get, list, watch]   # or "*"; exec stands for exec, attach and port-forward
 //!         namespaces: [shop, "team-*"]   # default: everywhere; "" is the cluster scope and all namespaces at once
-//!         resourceNames: []           # default: every name
+//!         resourceNames: ["web-*"]    # default: every name
+//!         when:                       # conditions in CEL, all of which must hold; see docs/policy.md
+//!           - request.dryRun || user.groups.exists(g, g == 'seniors')
 //!         mask: redact                # redact | hmac | none; what the client sees of secret values
 //!         record: RequestResponse     # Metadata | Request | RequestResponse
 //!         durability: log             # log | spool | best_effort
 //!         class: standard             # retention class of the events
 //!         bodyClass: short            # retention class of the bodies; default: as the events
+//!         accept: [includes-exec]     # what `hoop policy check` warns of and is meant
 //!         message: ask the platform team   # added to the answer of a refusal
 //!       - nonResourceURLs: [/metrics, /debug/*]   # instead of apiGroups and resources
 //!         verbs: [get]
 //!         effect: allow
+//!       - impersonate:                # whom people may act as (kubectl --as)
+//!           users: [jane]
+//!           groups: [viewers]
+//!           uids: []
+//!           extra: ["example.com/ticket=*"]      # KEY=VALUE
+//!           serviceAccounts: ["shop:web"]
+//!         effect: allow
 //! ```
 
-use hoop_schema::Class;
-use hoop_schema::kinds::request::{Durability, Effect, Level};
+mod rule;
 
-use super::PolicyErrors;
+use std::sync::Arc;
+
+use super::impersonation::SERVICE_ACCOUNT;
 use super::profile::{Profile, Subjects};
-use super::rule::{EXEC, EXEC_SUBRESOURCES, ResourcePattern, Rule, Scope, TextPattern};
-use super::yaml::{self, Entries, Mistakes, Node, suggestion};
-use crate::mask::MaskMode;
+use super::rule::{Rule, TextPattern};
+use super::yaml::{self, Mistakes, Node};
+use super::{BUILT_IN, PolicyErrors};
+use rule::read_rule;
 
 /// The most rules one policy may have: keeps loading and the index within a few MiB.
 pub(super) const RULES_MAX: usize = 50_000;
@@ -41,43 +54,9 @@ pub(super) const RULES_MAX: usize = 50_000;
 /// The most pairs of resource and namespace that the rules of one policy may name, for the same reason.
 pub(super) const PAIRS_MAX: usize = 500_000;
 
-const PROFILE_KEYS: [&str; 3] = ["name", "subjects", "rules"];
+const PROFILE_KEYS: [&str; 4] = ["name", "subjects", "actAs", "rules"];
 const SUBJECT_KEYS: [&str; 3] = ["users", "groups", "serviceAccounts"];
-const RULE_KEYS: [&str; 14] = [
-    "name",
-    "effect",
-    "apiGroups",
-    "resources",
-    "verbs",
-    "namespaces",
-    "resourceNames",
-    "nonResourceURLs",
-    "mask",
-    "record",
-    "durability",
-    "class",
-    "bodyClass",
-    "message",
-];
-
-/// Every verb that a request for a resource can have here.
-const RESOURCE_VERBS: [&str; 10] = [
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    EXEC,
-    "*",
-];
-
-/// Every verb that a request for a bare path can have.
-const PATH_VERBS: [&str; 8] = [
-    "get", "head", "post", "put", "patch", "delete", "options", "*",
-];
+const ACT_AS_KEYS: [&str; 1] = ["serviceAccount"];
 
 /// Reads the profiles of a policy.
 pub(super) fn read(text: &str) -> Result<Vec<Profile>, PolicyErrors> {
@@ -93,6 +72,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Profile>, PolicyErrors> {
             };
             if profiles.iter().any(|other| other.name == profile.name) {
                 let message = format!("the profile \"{}\" is there twice", profile.name);
+                mistakes.note(item.line, message);
+            }
+            if profile.name == BUILT_IN {
+                let message =
+                    format!("\"{BUILT_IN}\" is the name of what every policy begins with");
                 mistakes.note(item.line, message);
             }
             profiles.push(profile);
@@ -121,6 +105,9 @@ fn read_profile(node: &Node, mistakes: &mut Mistakes) -> Option<Profile> {
     let name = name.and_then(|name| mistakes.text(name, "name"));
     let subjects = entries.require("subjects", mistakes);
     let subjects = subjects.and_then(|subjects| read_subjects(subjects, mistakes));
+    let act_as = entries
+        .get("actAs")
+        .and_then(|node| read_act_as(node, mistakes));
     let rules = entries.require("rules", mistakes)?;
     let rules = mistakes
         .list(rules, "rules")
@@ -128,197 +115,64 @@ fn read_profile(node: &Node, mistakes: &mut Mistakes) -> Option<Profile> {
         .enumerate()
         .filter_map(|(i, rule)| read_rule(rule, i + 1, mistakes))
         .collect();
-    Some(Profile::new(name?.to_owned(), subjects?, rules))
+    Some(Profile::new(name?.to_owned(), subjects?, act_as, rules))
 }
 
 fn read_subjects(node: &Node, mistakes: &mut Mistakes) -> Option<Subjects> {
     let entries = mistakes.map(node, "subjects", &SUBJECT_KEYS)?;
-    let owned = |texts: Option<Vec<(&str, u64)>>| -> Vec<String> {
-        texts
-            .into_iter()
-            .flatten()
-            .map(|(text, _)| text.to_owned())
-            .collect()
-    };
-    let mut users = owned(entries.texts("users", mistakes));
-    let groups = owned(entries.texts("groups", mistakes));
-    for (account, line) in entries
-        .texts("serviceAccounts", mistakes)
-        .unwrap_or_default()
-    {
-        match account.split_once(':') {
-            Some((namespace, name))
-                if !namespace.is_empty() && !name.is_empty() && !name.contains(':') =>
-            {
-                users.push(format!("system:serviceaccount:{namespace}:{name}"));
-            }
-            _ => mistakes.note(
-                line,
-                format!("\"{account}\" is no service account: write NAMESPACE:NAME"),
-            ),
-        }
+    let mut subjects = Subjects::default();
+    for (text, line) in entries.texts("users", mistakes).unwrap_or_default() {
+        subjects.users.extend(read_pattern(text, line, mistakes));
     }
-    if users.is_empty() && groups.is_empty() {
+    for (text, line) in entries.texts("groups", mistakes).unwrap_or_default() {
+        subjects.groups.extend(read_pattern(text, line, mistakes));
+    }
+    let accounts = entries.texts("serviceAccounts", mistakes);
+    for (text, line) in accounts.unwrap_or_default() {
+        subjects.users.extend(service_account(text, line, mistakes));
+    }
+    if subjects.users.is_empty() && subjects.groups.is_empty() {
         mistakes.note(
             node.line,
             "subjects must name a user, a group or a service account",
         );
     }
-    Some(Subjects { users, groups })
+    Some(subjects)
 }
 
-fn read_rule(node: &Node, number: usize, mistakes: &mut Mistakes) -> Option<Rule> {
-    let entries = mistakes.map(node, "a rule", &RULE_KEYS)?;
-    let text = |key: &str, mistakes: &mut Mistakes| {
-        entries
-            .get(key)
-            .and_then(|node| mistakes.text(node, key))
-            .map(str::to_owned)
-    };
-    let effect = entries.require("effect", mistakes).and_then(|node| {
-        let effects = [
-            ("allow", Effect::Allow),
-            ("deny", Effect::Deny),
-            ("approve", Effect::Hold),
-        ];
-        mistakes.choice(node, "effect", &effects)
-    });
-    let scope = read_scope(node, &entries, mistakes);
-    let masks = [
-        ("redact", MaskMode::Redact),
-        ("hmac", MaskMode::Hmac),
-        ("none", MaskMode::None),
-    ];
-    let levels = [
-        ("Metadata", Level::Metadata),
-        ("Request", Level::Request),
-        ("RequestResponse", Level::RequestResponse),
-    ];
-    let durabilities = [
-        ("log", Durability::Log),
-        ("spool", Durability::Spool),
-        ("best_effort", Durability::BestEffort),
-    ];
-    let rule = Rule {
-        name: text("name", mistakes).unwrap_or_else(|| format!("rule {number}")),
-        line: node.line,
-        effect: effect.unwrap_or(Effect::Deny),
-        verbs: Vec::new(),
-        scope: Scope::Paths(Vec::new()),
-        mask: choose(&entries, "mask", &masks, mistakes),
-        level: choose(&entries, "record", &levels, mistakes),
-        durability: choose(&entries, "durability", &durabilities, mistakes),
-        class: read_class(&entries, "class", mistakes).unwrap_or_else(Class::standard),
-        body_class: read_class(&entries, "bodyClass", mistakes),
-        message: text("message", mistakes).unwrap_or_default(),
-    };
-    let scope = scope?;
-    let verbs = read_verbs(&entries, &scope, mistakes)?;
-    Some(Rule {
-        verbs,
-        scope,
-        ..rule
-    })
-}
-
-fn choose<T: Copy + Default>(
-    entries: &Entries<'_>,
-    key: &str,
-    choices: &[(&str, T)],
-    mistakes: &mut Mistakes,
-) -> T {
-    let node = entries.get(key);
-    node.and_then(|node| mistakes.choice(node, key, choices))
-        .unwrap_or_default()
-}
-
-fn read_class(entries: &Entries<'_>, key: &str, mistakes: &mut Mistakes) -> Option<Class> {
-    let node = entries.get(key)?;
-    let text = mistakes.text(node, key)?;
-    Class::new(text)
-        .map_err(|error| mistakes.note(node.line, format!("\"{key}\": {error}")))
-        .ok()
-}
-
-fn read_scope(node: &Node, entries: &Entries<'_>, mistakes: &mut Mistakes) -> Option<Scope> {
-    let paths = entries.texts("nonResourceURLs", mistakes);
-    let resources = entries.texts("resources", mistakes);
-    match (paths, resources) {
-        (Some(paths), None) => {
-            for key in ["apiGroups", "namespaces", "resourceNames"] {
-                if let Some(stray) = entries.get(key) {
-                    let message = format!("\"{key}\" means nothing beside \"nonResourceURLs\"");
-                    mistakes.note(stray.line, message);
-                }
-            }
-            for (path, line) in &paths {
-                if !path.starts_with('/') && *path != "*" {
-                    let message = format!("\"{path}\" is no path: it must begin with a slash");
-                    mistakes.note(*line, message);
-                }
-            }
-            let pattern = |(path, line)| read_pattern(path, line, mistakes);
-            Some(Scope::Paths(
-                paths.into_iter().filter_map(pattern).collect(),
-            ))
-        }
-        (None, Some(resources)) => read_resources(node, entries, resources, mistakes),
-        (Some(_), Some(_)) => {
-            mistakes.note(
-                node.line,
-                "a rule has \"resources\" or \"nonResourceURLs\", not both: make it two rules",
-            );
-            None
-        }
-        (None, None) => {
-            mistakes.note(
-                node.line,
-                "a rule needs \"resources\" or \"nonResourceURLs\"",
-            );
+fn read_act_as(node: &Node, mistakes: &mut Mistakes) -> Option<Arc<str>> {
+    let entries = mistakes.map(node, "actAs", &ACT_AS_KEYS)?;
+    let account = entries.require("serviceAccount", mistakes)?;
+    let text = mistakes.text(account, "serviceAccount")?;
+    match service_account(text, account.line, mistakes)? {
+        TextPattern::Exact(name) => Some(name.into()),
+        _ => {
+            let message = "people act as one service account: write NAMESPACE:NAME without a star";
+            mistakes.note(account.line, message);
             None
         }
     }
 }
 
-fn read_resources(
-    node: &Node,
-    entries: &Entries<'_>,
-    resources: Vec<(&str, u64)>,
-    mistakes: &mut Mistakes,
-) -> Option<Scope> {
-    let groups = entries.texts("apiGroups", mistakes);
-    if entries.get("apiGroups").is_none() {
-        mistakes.note(
-            node.line,
-            "a rule needs \"apiGroups\": [\"\"] is the core group",
-        );
-    }
-    let mut patterns = Vec::new();
-    for (text, line) in resources {
-        match ResourcePattern::parse(text) {
-            Some(pattern) => patterns.push(pattern),
-            None => mistakes.note(
+/// `NAMESPACE:NAME` as the user name of a service account; a star may stand at the end of the name.
+fn service_account(text: &str, line: u64, mistakes: &mut Mistakes) -> Option<TextPattern> {
+    match text.split_once(':') {
+        Some((namespace, name))
+            if !namespace.is_empty()
+                && !name.is_empty()
+                && !namespace.contains('*')
+                && !name.contains(':') =>
+        {
+            read_pattern(&format!("{SERVICE_ACCOUNT}{text}"), line, mistakes)
+        }
+        _ => {
+            mistakes.note(
                 line,
-                format!(
-                    "\"{text}\" is no resource: write RESOURCE, RESOURCE/SUB, RESOURCE/*, */SUB or *, in lower case"
-                ),
-            ),
+                format!("\"{text}\" is no service account: write NAMESPACE:NAME"),
+            );
+            None
         }
     }
-    let namespaces = entries.texts("namespaces", mistakes).map(|texts| {
-        let pattern = |(text, line)| read_pattern(text, line, mistakes);
-        texts.into_iter().filter_map(pattern).collect::<Vec<_>>()
-    });
-    let names = entries.texts("resourceNames", mistakes).unwrap_or_default();
-    Some(Scope::Resources {
-        groups: groups?
-            .into_iter()
-            .map(|(text, _)| text.to_owned())
-            .collect(),
-        resources: patterns,
-        namespaces: namespaces.unwrap_or_else(|| vec![TextPattern::Any]),
-        names: names.into_iter().map(|(text, _)| text.to_owned()).collect(),
-    })
 }
 
 fn read_pattern(text: &str, line: u64, mistakes: &mut Mistakes) -> Option<TextPattern> {
@@ -330,39 +184,4 @@ fn read_pattern(text: &str, line: u64, mistakes: &mut Mistakes) -> Option<TextPa
         );
     }
     pattern
-}
-
-fn read_verbs(
-    entries: &Entries<'_>,
-    scope: &Scope,
-    mistakes: &mut Mistakes,
-) -> Option<Vec<String>> {
-    let node = entries.require("verbs", mistakes)?;
-    let texts = entries.texts("verbs", mistakes)?;
-    let known: &[&str] = match scope {
-        Scope::Resources { .. } => &RESOURCE_VERBS,
-        Scope::Paths(_) => &PATH_VERBS,
-    };
-    for (verb, line) in &texts {
-        if !known.contains(verb) {
-            let meant = suggestion(verb, known.iter().copied());
-            mistakes.note(
-                *line,
-                format!("no request has the verb \"{verb}\" here: {meant}"),
-            );
-        }
-    }
-    let names_exec = matches!(scope, Scope::Resources { resources, .. } if resources.iter().any(|pattern| {
-        pattern.subresource().is_some_and(|sub| EXEC_SUBRESOURCES.contains(&sub))
-    }));
-    if names_exec && !texts.iter().any(|(verb, _)| matches!(*verb, EXEC | "*")) {
-        mistakes.note(
-            node.line,
-            "exec, attach and portforward are the verb \"exec\" here, whatever the HTTP method: add it to \"verbs\"",
-        );
-    }
-    if texts.is_empty() {
-        mistakes.note(node.line, "\"verbs\" is empty, so the rule never matches");
-    }
-    Some(texts.into_iter().map(|(verb, _)| verb.to_owned()).collect())
 }

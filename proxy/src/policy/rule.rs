@@ -3,6 +3,10 @@
 use hoop_schema::Class;
 use hoop_schema::kinds::request::{Durability, Effect, Level};
 
+use super::condition::{Condition, Truth};
+use super::facts::Facts;
+use super::impersonation::Targets;
+use super::lint::LintCode;
 use crate::mask::MaskMode;
 use crate::request_info::RequestInfo;
 
@@ -20,11 +24,15 @@ pub(super) struct Rule {
     pub(super) effect: Effect,
     pub(super) verbs: Vec<String>,
     pub(super) scope: Scope,
+    /// All of them must hold.
+    pub(super) when: Vec<Condition>,
     pub(super) mask: MaskMode,
     pub(super) level: Level,
     pub(super) durability: Durability,
     pub(super) class: Class,
     pub(super) body_class: Option<Class>,
+    /// Lints that are meant.
+    pub(super) accepts: Vec<LintCode>,
     pub(super) message: String,
 }
 
@@ -36,9 +44,24 @@ pub(super) enum Scope {
         resources: Vec<ResourcePattern>,
         namespaces: Vec<TextPattern>,
         /// Empty for every name.
-        names: Vec<String>,
+        names: Vec<TextPattern>,
     },
     Paths(Vec<TextPattern>),
+    /// Acting as somebody else; matches no request by itself.
+    Impersonation(Targets),
+}
+
+/// What the conditions of a rule say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holds {
+    Yes,
+    /// The number of the first that does not, from 1.
+    No(usize),
+    NeedsBody,
+    /// As far as they can be told without a body.
+    Open,
+    /// In words: which, and why.
+    Doubt(String),
 }
 
 /// A text, or the beginning of one.
@@ -66,11 +89,14 @@ pub(super) enum ResourcePattern {
 }
 
 impl Rule {
-    /// Whether it matches a request. `verb` is the request's, or [`EXEC`].
+    /// Whether its words match a request. `verb` is the request's, or [`EXEC`].
     pub(super) fn matches(&self, info: &RequestInfo, verb: &str) -> bool {
-        if !self.verbs.iter().any(|own| own == verb || own == "*") {
-            return false;
-        }
+        self.mismatch(info, verb).is_none()
+    }
+
+    /// What keeps its words from matching a request.
+    pub(super) fn mismatch(&self, info: &RequestInfo, verb: &str) -> Option<&'static str> {
+        let verb_matches = self.verbs.iter().any(|own| own == verb || own == "*");
         match &self.scope {
             Scope::Resources {
                 groups,
@@ -78,20 +104,55 @@ impl Rule {
                 namespaces,
                 names,
             } => {
-                info.is_resource
-                    && (names.is_empty() || names.iter().any(|name| name == info.name()))
-                    && namespaces
-                        .iter()
-                        .any(|pattern| pattern.matches(info.namespace()))
-                    && groups
-                        .iter()
-                        .any(|group| group == "*" || group == info.api_group())
-                    && resources.iter().any(|pattern| pattern.matches(info))
+                let matches_any =
+                    |patterns: &[TextPattern], text| patterns.iter().any(|p| p.matches(text));
+                if !info.is_resource {
+                    Some("it is about resources, the request is not")
+                } else if !verb_matches {
+                    Some("another verb")
+                } else if !groups.iter().any(|g| g == "*" || g == info.api_group()) {
+                    Some("another API group")
+                } else if !resources.iter().any(|pattern| pattern.matches(info)) {
+                    Some("another resource")
+                } else if !matches_any(namespaces, info.namespace()) {
+                    Some("another namespace")
+                } else if !names.is_empty() && !matches_any(names, info.name()) {
+                    Some("another name")
+                } else {
+                    None
+                }
             }
             Scope::Paths(paths) => {
-                !info.is_resource && paths.iter().any(|pattern| pattern.matches(&info.path))
+                if info.is_resource {
+                    Some("it is about paths, the request is about a resource")
+                } else if !verb_matches {
+                    Some("another verb")
+                } else if !paths.iter().any(|pattern| pattern.matches(&info.path)) {
+                    Some("another path")
+                } else {
+                    None
+                }
+            }
+            Scope::Impersonation(_) => Some("it is about acting as somebody else"),
+        }
+    }
+
+    /// What its conditions say; those that are plainly false count before those in doubt.
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> Holds {
+        let mut all = Holds::Yes;
+        for (i, condition) in self.when.iter().enumerate() {
+            match condition.truth(facts) {
+                Truth::Holds => {}
+                Truth::Fails => return Holds::No(i + 1),
+                Truth::NeedsBody => all = Holds::NeedsBody,
+                Truth::Open if all == Holds::Yes => all = Holds::Open,
+                Truth::Doubt(why) if !matches!(all, Holds::NeedsBody | Holds::Doubt(_)) => {
+                    all = Holds::Doubt(format!("condition {} cannot be told: {why}", i + 1));
+                }
+                Truth::Open | Truth::Doubt(_) => {}
             }
         }
+        all
     }
 
     /// How many pairs of resource and namespace the index holds for it.
@@ -102,44 +163,46 @@ impl Rule {
                 namespaces,
                 ..
             } => resources.len() * namespaces.len(),
-            Scope::Paths(_) => 1,
+            Scope::Paths(_) | Scope::Impersonation(_) => 1,
         }
     }
 
-    /// Whether every request that `other` matches is matched by this one too, as far as can be seen from the words.
+    /// Whether every request that `other` decides is decided by this one too, as far as can be seen from the words.
     pub(super) fn covers(&self, other: &Self) -> bool {
+        if !self.when.is_empty() {
+            return false;
+        }
         let verbs =
             self.verbs.iter().any(|verb| verb == "*") || is_subset(&other.verbs, &self.verbs);
-        verbs
-            && match (&self.scope, &other.scope) {
-                (
-                    Scope::Resources {
-                        groups,
-                        resources,
-                        namespaces,
-                        names,
-                    },
-                    Scope::Resources {
-                        groups: other_groups,
-                        resources: other_resources,
-                        namespaces: other_namespaces,
-                        names: other_names,
-                    },
-                ) => {
-                    let all =
-                        |pattern: &TextPattern| namespaces.iter().any(|own| own.covers(pattern));
-                    (groups.iter().any(|group| group == "*") || is_subset(other_groups, groups))
-                        && (resources.contains(&ResourcePattern::Any)
-                            || is_subset(other_resources, resources))
-                        && other_namespaces.iter().all(all)
-                        && (names.is_empty()
-                            || (!other_names.is_empty() && is_subset(other_names, names)))
-                }
-                (Scope::Paths(paths), Scope::Paths(other_paths)) => other_paths
-                    .iter()
-                    .all(|other| paths.iter().any(|own| own.covers(other))),
-                _ => false,
+        match (&self.scope, &other.scope) {
+            (
+                Scope::Resources {
+                    groups,
+                    resources,
+                    namespaces,
+                    names,
+                },
+                Scope::Resources {
+                    groups: other_groups,
+                    resources: other_resources,
+                    namespaces: other_namespaces,
+                    names: other_names,
+                },
+            ) => {
+                verbs
+                    && (groups.iter().any(|group| group == "*") || is_subset(other_groups, groups))
+                    && other_resources
+                        .iter()
+                        .all(|other| resources.iter().any(|own| own.covers(other)))
+                    && all_covered(namespaces, other_namespaces)
+                    && (names.is_empty()
+                        || (!other_names.is_empty() && all_covered(names, other_names)))
             }
+            (Scope::Paths(paths), Scope::Paths(other_paths)) => {
+                verbs && all_covered(paths, other_paths)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -154,7 +217,17 @@ impl TextPattern {
         }
     }
 
-    fn matches(&self, text: &str) -> bool {
+    /// As written.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Any => "*".to_owned(),
+            Self::Prefix(prefix) => format!("{prefix}*"),
+            Self::Exact(exact) => exact.clone(),
+        }
+    }
+
+    /// Whether it matches a text.
+    pub(super) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
@@ -162,7 +235,8 @@ impl TextPattern {
         }
     }
 
-    fn covers(&self, other: &Self) -> bool {
+    /// Whether it matches every text that `other` matches.
+    pub(super) fn covers(&self, other: &Self) -> bool {
         match other {
             Self::Any => *self == Self::Any,
             Self::Prefix(prefix) => match self {
@@ -207,6 +281,20 @@ impl ResourcePattern {
         }
     }
 
+    /// Whether every resource that `other` names is named by this one too.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Subresources(resource), Self::Exact(exact)) => exact
+                .split_once('/')
+                .is_some_and(|(other, _)| other == resource),
+            (Self::Everywhere(sub), Self::Exact(exact)) => {
+                exact.split_once('/').is_some_and(|(_, other)| other == sub)
+            }
+            _ => self == other,
+        }
+    }
+
     /// As written, and as the index has it.
     pub(super) fn text(&self) -> String {
         match self {
@@ -217,7 +305,8 @@ impl ResourcePattern {
         }
     }
 
-    fn matches(&self, info: &RequestInfo) -> bool {
+    /// Whether it matches the resource of a request.
+    pub(super) fn matches(&self, info: &RequestInfo) -> bool {
         match self {
             Self::Any => true,
             Self::Subresources(resource) => {
@@ -230,6 +319,12 @@ impl ResourcePattern {
             },
         }
     }
+}
+
+fn all_covered(patterns: &[TextPattern], others: &[TextPattern]) -> bool {
+    others
+        .iter()
+        .all(|other| patterns.iter().any(|own| own.covers(other)))
 }
 
 fn is_subset<T: PartialEq>(small: &[T], large: &[T]) -> bool {

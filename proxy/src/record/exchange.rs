@@ -9,7 +9,7 @@ use hoop_schema::body::{Body, BodyEncoding, CHUNK_BYTES_MAX, Piece, cut};
 use hoop_schema::bytes::encode_fields;
 use hoop_schema::kinds::request::{
     AnsweredBy, BodyChunk, BodyOf, Decision, Durability, Ended, Intent, Level, Masked, Outcome,
-    RequestAttributes,
+    RequestAttributes, User,
 };
 use hoop_schema::kinds::stream::Channel;
 use hoop_schema::{Class, EventHash, Kind};
@@ -117,6 +117,15 @@ impl Exchange {
     /// The request, as its events say it.
     pub fn request(&self) -> &Arc<RequestAttributes> {
         &self.course().request
+    }
+
+    /// Says that the request is done as somebody else. Call it before [`Exchange::intent`]; returns what the events now
+    /// say.
+    pub fn done_as(&mut self, impersonated: User) -> Arc<RequestAttributes> {
+        let course = self.course_mut();
+        let request = Arc::make_mut(&mut course.request);
+        request.impersonated = Some(impersonated);
+        Arc::clone(&course.request)
     }
 
     /// Says that the request's head came `before` this exchange was opened; the outcome's times count from there.

@@ -118,6 +118,7 @@ fn request_of(username: &str) -> Arc<RequestAttributes> {
             username: username.into(),
             ..User::default()
         }),
+        impersonated: None,
         auth_method: if username.is_empty() {
             AuthMethod::None
         } else {

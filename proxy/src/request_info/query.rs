@@ -66,7 +66,7 @@ fn decode(text: &str) -> Option<String> {
 }
 
 /// Whether every `%` is followed by two hexadecimal digits.
-pub(super) fn escapes_are_whole(text: &[u8]) -> bool {
+pub(crate) fn escapes_are_whole(text: &[u8]) -> bool {
     text.iter()
         .enumerate()
         .filter(|(_, c)| **c == b'%')

@@ -19,6 +19,8 @@ pub(crate) struct UpstreamBody {
     incoming: Incoming,
     /// The connection, until the body is over.
     held: Option<Held>,
+    /// What stands in its place, once it was read.
+    replaced: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,13 @@ impl UpstreamBody {
                 pool: Arc::clone(pool),
                 _slot: slot,
             }),
+            replaced: None,
         })
+    }
+
+    /// Puts another body in its place. Call it after this one was read to its end.
+    pub(crate) fn replace(&mut self, bytes: Bytes) {
+        self.replaced = Some(bytes);
     }
 
     /// The body is over: keeps the connection for the next request, if it is good for one.
@@ -64,6 +72,9 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
+        if let Some(bytes) = this.replaced.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
         let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
         if polled.is_pending()
             && let Some(held) = &mut this.held
@@ -82,10 +93,13 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         // A body that nobody polled still holds its connection: it has to be polled once to give it back.
-        self.held.is_none() && self.incoming.is_end_stream()
+        self.replaced.is_none() && self.held.is_none() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.replaced {
+            Some(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            None => self.incoming.size_hint(),
+        }
     }
 }

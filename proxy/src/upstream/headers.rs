@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use hoop_schema::kinds::request::User;
 use http::header::{self, ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue};
 
 use crate::authenticate::Identity;
+use crate::impersonation;
 use crate::mask::accept_for_inspection;
 
 /// Hop-by-hop headers (RFC 9110 §7.6.1, and what older software sends): of this connection, not of the request.
@@ -69,6 +71,8 @@ const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 pub(crate) struct Forwarded<'a> {
     /// For whom it acts.
     pub(crate) identity: &'a Identity,
+    /// Whom it acts as instead, where that is allowed or the profile says so.
+    pub(crate) acting_as: Option<&'a User>,
     /// The true peer.
     pub(crate) source_ip: IpAddr,
     /// The request's name.
@@ -97,7 +101,22 @@ pub(crate) fn for_upstream(client: &HeaderMap, forwarded: &Forwarded<'_>) -> Hea
             .unwrap_or_else(|_| HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, accept);
     }
-    let identity = forwarded.identity;
+    if let Some(user) = forwarded.acting_as {
+        // Its names were checked when they were read.
+        let written = impersonation::write(&mut headers, &forwarded.identity.user_header, user);
+        debug_assert!(written.is_some(), "the names fit into headers");
+    } else {
+        add_person(&mut headers, forwarded.identity);
+    }
+    let source = HeaderValue::try_from(forwarded.source_ip.to_string())
+        .expect("an address is visible ASCII");
+    headers.insert(X_FORWARDED_FOR, source);
+    headers.insert(AUDIT_ID, forwarded.audit_id.clone());
+    headers
+}
+
+/// The person as authenticated.
+fn add_person(headers: &mut HeaderMap, identity: &Identity) {
     headers.insert(IMPERSONATE_USER, identity.user_header.clone());
     for group in identity.group_headers.iter() {
         headers.append(IMPERSONATE_GROUP, group.clone());
@@ -105,11 +124,6 @@ pub(crate) fn for_upstream(client: &HeaderMap, forwarded: &Forwarded<'_>) -> Hea
     if let Some(uid) = &identity.uid_header {
         headers.insert(IMPERSONATE_UID, uid.clone());
     }
-    let source = HeaderValue::try_from(forwarded.source_ip.to_string())
-        .expect("an address is visible ASCII");
-    headers.insert(X_FORWARDED_FOR, source);
-    headers.insert(AUDIT_ID, forwarded.audit_id.clone());
-    headers
 }
 
 /// The API server's headers as the client gets them. `rewritten` says that the body may change on its way, so that
@@ -137,13 +151,6 @@ pub(crate) fn for_client(
         headers.insert(LOCATION, location);
     }
     headers.insert(AUDIT_ID, audit_id.clone());
-}
-
-/// Whether the client asks to act as somebody else, in any spelling.
-pub(crate) fn asks_to_impersonate(headers: &HeaderMap) -> bool {
-    headers
-        .keys()
-        .any(|name| has_prefix(name.as_str(), "impersonate-"))
 }
 
 /// What the client claims about identities, by lower-case name.
@@ -240,7 +247,7 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    use hoop_schema::kinds::request::{AuthMethod, User};
+    use hoop_schema::kinds::request::AuthMethod;
 
     fn identity() -> Identity {
         let user = User {
@@ -261,6 +268,7 @@ mod tests {
         }
         let forwarded = Forwarded {
             identity: &identity(),
+            acting_as: None,
             source_ip: "192.0.2.7".parse().unwrap(),
             audit_id: &HeaderValue::from_static("a-1"),
             inspected,

@@ -8,6 +8,7 @@ mod forwarding;
 mod harness;
 mod listener;
 mod masking;
+mod policy;
 mod recording;
 mod refusals;
 mod reload;

@@ -129,7 +129,10 @@ async fn a_rule_that_wants_an_approval_holds() {
         "alice",
         "/apis/apps/v1/namespaces/shop/deployments/web/scale",
     );
-    let (_, intent) = refused(&bed, request, 403, "ApprovalRequired", Cause::Rule).await;
+    let (answer, intent) = refused(&bed, request, 403, "ApprovalRequired", Cause::Rule).await;
+    let id = &intent.request.audit_id;
+    assert!(answer.message().ends_with(id), "{}", answer.message());
+    assert_eq!(answer.json()["details"]["uid"], id.as_str());
     assert_eq!(intent.decision.effect, Effect::Hold);
 }
 
@@ -324,7 +327,11 @@ async fn discovery_errors_are_plain_text_since_kubectl_shows_no_other() {
     let answer = bed.client().await.send(request).await;
     assert_eq!(answer.status, 403);
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
-    assert!(answer.body.starts_with(b"acting as somebody else"));
+    assert!(
+        answer
+            .body
+            .starts_with(b"user \"alice\" may not act as user \"root\"")
+    );
 }
 
 #[tokio::test]

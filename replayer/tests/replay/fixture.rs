@@ -182,6 +182,7 @@ impl Asked {
             audit_id: format!("5d1c9c2e-0000-4000-8000-{number:012}"),
             received: Timestamp::from_micros(now),
             user: Some(user(self.username)),
+            impersonated: None,
             auth_method: AuthMethod::ClientCertificate,
             login: Some("42".into()),
             source_ip: "10.0.0.7".into(),

@@ -40,6 +40,7 @@ fn request() -> Arc<RequestAttributes> {
             groups: vec!["dev".into(), "on-call".into()],
             ..User::default()
         }),
+        impersonated: None,
         auth_method: AuthMethod::ClientCertificate,
         login: Some("42".into()),
         source_ip: "127.0.0.1".into(),

@@ -76,6 +76,10 @@ pub struct RequestAttributes {
     /// Who asks; absent when the caller could not be identified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+    /// Whom the request is to be done as: the user that the caller asks for (`kubectl --as`), or the service account
+    /// that policy pins them to; `impersonatedUser` of `audit.k8s.io/v1`. The decision says whether it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impersonated: Option<User>,
     /// How the caller proved it.
     pub auth_method: AuthMethod,
     /// What ties the sessions of one login together, as in `session.start`.

@@ -1,0 +1,257 @@
+//! Tests of a policy, in a file beside it: what it must decide about which request.
+//!
+//! ```yaml
+//! # viewer.test.yaml, for viewer.yaml
+//! cases:
+//!   - name: viewers read pods but no secrets      # optional
+//!     user: alice
+//!     groups: [viewers]                           # optional, as everything below
+//!     uid: "1001"
+//!     extra: ["example.com/team=web"]             # KEY=VALUE
+//!     sourceIP: 192.0.2.7                         # default: 127.0.0.1
+//!     time: 2026-11-23T10:00:00Z                  # default: a Monday noon, UTC
+//!     as: {user: jane, groups: [staff]}           # kubectl --as; the decision about that is checked
+//!     requests:                                   # METHOD and target, as kubectl -v=6 shows them
+//!       - GET /api/v1/namespaces/shop/pods
+//!     body: '{"spec": {"replicas": 0}}'           # what each of them sends
+//!     expect: allow                               # allow | deny | approve
+//!     profile: viewer                             # which profile and rule decide
+//!     rule: read-workloads
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hoop_schema::Timestamp;
+use hoop_schema::kinds::request::{Decision, Effect, User};
+
+use super::facts::{BodyFact, Facts};
+use super::yaml::{self, Entries, Mistakes, Node};
+use super::{Policy, PolicyErrors};
+use crate::request_info;
+
+/// The time of a case that names none: Monday, 2026-11-23, 12:00 UTC.
+const DEFAULT_TIME_MICROS: i64 = 1_795_435_200_000_000;
+
+const CASE_KEYS: [&str; 13] = [
+    "name", "user", "groups", "uid", "extra", "sourceIP", "time", "as", "requests", "body",
+    "expect", "profile", "rule",
+];
+const AS_KEYS: [&str; 4] = ["user", "groups", "uid", "extra"];
+
+/// The cases of a file.
+#[derive(Debug, Clone)]
+pub struct Cases(Vec<Case>);
+
+/// One case: a caller, some requests, and what must be decided about each.
+#[derive(Debug, Clone)]
+struct Case {
+    name: String,
+    user: User,
+    acting_as: Option<User>,
+    source_ip: IpAddr,
+    time: Timestamp,
+    requests: Vec<(String, u64)>,
+    body: String,
+    expect: Effect,
+    profile: Option<String>,
+    rule: Option<String>,
+}
+
+/// What came of one request of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseResult {
+    /// Name of the case; empty when it has none.
+    pub name: String,
+    /// Method and target.
+    pub request: String,
+    /// Line of the request in the file of cases.
+    pub line: u64,
+    /// What was decided otherwise than expected, in words.
+    pub failure: Option<String>,
+}
+
+impl Cases {
+    /// Reads a file of cases.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
+        let root = yaml::read(text)?;
+        let mut mistakes = Mistakes::default();
+        let mut cases = Vec::new();
+        if let Some(entries) = mistakes.map(&root, "a file of cases", &["cases"])
+            && let Some(node) = entries.require("cases", &mut mistakes)
+        {
+            for item in mistakes.list(node, "cases") {
+                cases.extend(read_case(item, &mut mistakes));
+            }
+        }
+        mistakes.into_result()?;
+        Ok(Self(cases))
+    }
+
+    /// Asks a policy about every request, in the order of the file.
+    pub fn run(&self, policy: &Policy) -> Vec<CaseResult> {
+        let each = |case: &Case| -> Vec<CaseResult> {
+            let results = case.requests.iter().map(|(request, line)| CaseResult {
+                name: case.name.clone(),
+                request: request.clone(),
+                line: *line,
+                failure: case.failure(policy, request),
+            });
+            results.collect()
+        };
+        self.0.iter().flat_map(each).collect()
+    }
+}
+
+impl Case {
+    /// What the policy decides otherwise.
+    fn failure(&self, policy: &Policy, request: &str) -> Option<String> {
+        let (method, target) = request.split_once(' ').unwrap_or((request, ""));
+        let info = match request_info::parse(method, target.trim()) {
+            Ok(info) => info,
+            Err(malformed) => return Some(format!("the request is refused: {malformed}")),
+        };
+        let facts = Facts::new(&self.user, &info, self.source_ip, self.time)
+            .with_body(BodyFact::Read(self.body.as_bytes()));
+        let decision = match &self.acting_as {
+            Some(asked) => policy.impersonate(&facts, asked),
+            None => match policy.decide(&facts) {
+                Some(verdict) => verdict.decision,
+                None => return Some("the policy waits for the body".to_owned()),
+            },
+        };
+        let matches = decision.effect == self.expect
+            && self
+                .profile
+                .as_ref()
+                .is_none_or(|p| decision.profile.as_ref() == Some(p))
+            && self
+                .rule
+                .as_ref()
+                .is_none_or(|r| decision.rule.as_ref() == Some(r));
+        if matches {
+            return None;
+        }
+        let expected = words(self.expect, self.profile.as_deref(), self.rule.as_deref());
+        Some(format!(
+            "expected {expected}, got {}",
+            of_decision(&decision)
+        ))
+    }
+}
+
+fn of_decision(decision: &Decision) -> String {
+    let words = words(
+        decision.effect,
+        decision.profile.as_deref(),
+        decision.rule.as_deref(),
+    );
+    if decision.message.is_empty() {
+        words
+    } else {
+        format!("{words} ({})", decision.message)
+    }
+}
+
+fn words(effect: Effect, profile: Option<&str>, rule: Option<&str>) -> String {
+    let mut text = match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+        Effect::Hold => "approve",
+    }
+    .to_owned();
+    if let Some(rule) = rule {
+        text += &format!(" by rule \"{rule}\"");
+    }
+    if let Some(profile) = profile {
+        text += &format!(" of profile \"{profile}\"");
+    }
+    text
+}
+
+fn read_case(node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
+    let entries = mistakes.map(node, "a case", &CASE_KEYS)?;
+    let acting_as = entries.get("as").and_then(|node| {
+        let entries = mistakes.map(node, "as", &AS_KEYS)?;
+        read_user(&entries, mistakes)
+    });
+    let user = read_user(&entries, mistakes);
+    let text = |key: &str, mistakes: &mut Mistakes| {
+        let node = entries.get(key)?;
+        mistakes.text(node, key).map(str::to_owned)
+    };
+    let effects = [
+        ("allow", Effect::Allow),
+        ("deny", Effect::Deny),
+        ("approve", Effect::Hold),
+    ];
+    let expect = entries
+        .require("expect", mistakes)
+        .and_then(|node| mistakes.choice(node, "expect", &effects));
+    entries.require("requests", mistakes)?;
+    let requests = entries.texts("requests", mistakes)?;
+    if requests.is_empty() {
+        mistakes.note(node.line, "\"requests\" is empty, so nothing is tested");
+    }
+    let ip = parsed(&entries, "sourceIP", "an IP address", mistakes);
+    let time = parsed(
+        &entries,
+        "time",
+        "a time such as 2026-11-23T10:00:00Z",
+        mistakes,
+    );
+    Some(Case {
+        name: text("name", mistakes).unwrap_or_default(),
+        user: user?,
+        acting_as,
+        source_ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        time: time.unwrap_or(Timestamp::from_micros(DEFAULT_TIME_MICROS)),
+        requests: requests
+            .into_iter()
+            .map(|(request, line)| (request.to_owned(), line))
+            .collect(),
+        body: text("body", mistakes).unwrap_or_default(),
+        expect: expect?,
+        profile: text("profile", mistakes),
+        rule: text("rule", mistakes),
+    })
+}
+
+fn read_user(entries: &Entries<'_>, mistakes: &mut Mistakes) -> Option<User> {
+    let mut user = User::default();
+    if let Some(uid) = entries.get("uid") {
+        user.uid = mistakes.text(uid, "uid").map(str::to_owned);
+    }
+    for (group, _) in entries.texts("groups", mistakes).unwrap_or_default() {
+        user.groups.push(group.to_owned());
+    }
+    for (pair, line) in entries.texts("extra", mistakes).unwrap_or_default() {
+        match pair.split_once('=') {
+            Some((key, value)) => {
+                let values = user.extra.entry(key.to_owned()).or_default();
+                values.push(value.to_owned());
+            }
+            None => mistakes.note(line, format!("\"{pair}\" is no extra: write KEY=VALUE")),
+        }
+    }
+    let name = entries.require("user", mistakes)?;
+    mistakes.text(name, "user")?.clone_into(&mut user.username);
+    Some(user)
+}
+
+fn parsed<T: std::str::FromStr>(
+    entries: &Entries<'_>,
+    key: &str,
+    what: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let node = entries.get(key)?;
+    let text = mistakes.text(node, key)?;
+    let value = text.parse().ok();
+    if value.is_none() {
+        mistakes.note(node.line, format!("\"{key}\": \"{text}\" is not {what}"));
+    }
+    value
+}

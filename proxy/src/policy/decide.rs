@@ -1,0 +1,249 @@
+//! From facts to a verdict.
+
+use std::sync::Arc;
+
+use hoop_schema::kinds::request::{Cause, Decision, Durability, Effect, Level, User};
+
+use super::facts::Facts;
+use super::impersonation::never_asserted;
+use super::profile::{Found, Judged, Profile, judge};
+use super::rule::{EXEC, Rule, Scope};
+use super::{BUILT_IN, BodyFact, Policy, Verdict};
+use crate::request_info::RequestInfo;
+
+/// The most rules whose doubts a refusal names: the first says enough, a few help to find the one that was meant.
+const DOUBTS_MAX: usize = 3;
+
+impl Policy {
+    /// Decides about a request of an authenticated user; nothing when that takes the body, which is not read yet.
+    pub fn decide(&self, facts: &Facts<'_>) -> Option<Verdict> {
+        let (user, info) = (facts.user, facts.info);
+        let profiles = self.profiles_of(user);
+        if let Some(verdict) = self.built_in(facts, &profiles) {
+            return verdict;
+        }
+        let verb = policy_verb(info);
+        let mut doubts = Vec::new();
+        for profile in profiles {
+            match profile.first_match(facts, verb, &mut doubts) {
+                Found::Rule(rule, why) => {
+                    return Some(self.by_rule(user, info, profile, rule, why));
+                }
+                Found::NeedsBody => return None,
+                Found::Nothing => {}
+            }
+        }
+        let mut decision = self.decision(Effect::Deny, Cause::NoMatch, None);
+        decision.message = format!(
+            "{}: no rule of the gateway's policy allows it",
+            forbidden(user, info)
+        );
+        for (rule, why) in doubts.into_iter().take(DOUBTS_MAX) {
+            decision.message += &format!("; rule \"{}\" does not, since {why}", rule.name);
+        }
+        Some(Verdict::plain(decision))
+    }
+
+    /// Decides about somebody who asks to act as `asked`. What they then may do is for [`Policy::decide`], and for the
+    /// cluster's own rules about `asked`.
+    pub fn impersonate(&self, facts: &Facts<'_>, asked: &User) -> Decision {
+        let user = facts.user;
+        let deny = |why: String| {
+            let mut decision = self.decision(Effect::Deny, Cause::ImpersonationRefused, None);
+            decision.message = format!(
+                "user {:?} may not act as user {:?}: {why}",
+                user.username, asked.username
+            );
+            decision
+        };
+        if let Some(what) = never_asserted(asked) {
+            return deny(format!("this gateway never asserts {what}"));
+        }
+        let mut nearest = None;
+        for profile in self.profiles_of(user) {
+            for rule in &profile.rules {
+                let Scope::Impersonation(targets) = &rule.scope else {
+                    continue;
+                };
+                let missing = targets.missing(asked);
+                let matches = match rule.effect {
+                    Effect::Deny => targets.touch(asked),
+                    Effect::Allow | Effect::Hold => missing.is_none(),
+                };
+                if !matches {
+                    if rule.effect != Effect::Deny {
+                        nearest = nearest.or(missing);
+                    }
+                    continue;
+                }
+                match judge(rule, rule.holds(facts)) {
+                    Judged::Decides(why) => {
+                        return self.impersonation_by_rule(user, asked, profile, rule, why);
+                    }
+                    Judged::Passes(Some(why)) => nearest = nearest.or(Some(why)),
+                    Judged::Passes(None) | Judged::NeedsBody => {}
+                }
+            }
+        }
+        deny(match nearest {
+            None => "no rule of the gateway's policy allows it".to_owned(),
+            Some(what) => format!("no rule of the gateway's policy allows it ({what})"),
+        })
+    }
+
+    fn impersonation_by_rule(
+        &self,
+        user: &User,
+        asked: &User,
+        profile: &Profile,
+        rule: &Rule,
+        why: Option<String>,
+    ) -> Decision {
+        let mut decision = self.decision(rule.effect, Cause::Rule, Some((profile, rule)));
+        let what = match rule.effect {
+            Effect::Allow => "acts as",
+            Effect::Deny => "may not act as",
+            Effect::Hold => "needs an approval to act as",
+        };
+        decision.message = format!(
+            "user {:?} {what} user {:?} by rule \"{}\" of profile \"{}\"",
+            user.username, asked.username, rule.name, profile.name
+        );
+        add_reasons(&mut decision.message, why.as_deref(), &rule.message);
+        decision
+    }
+
+    /// Discovery, health and questions about oneself, which every policy answers.
+    #[expect(
+        clippy::option_option,
+        reason = "the inner one is that of `decide`, the outer one says whether this is such a request"
+    )]
+    fn built_in(&self, facts: &Facts<'_>, profiles: &[&Profile]) -> Option<Option<Verdict>> {
+        let info = facts.info;
+        let is_cheap = info.is_discovery() || info.is_health();
+        if !is_cheap && !info.is_self_review() {
+            return None;
+        }
+        let mut decision = self.decision(Effect::Allow, Cause::Rule, None);
+        decision.profile = Some(BUILT_IN.to_owned());
+        decision.rule = Some(BUILT_IN.to_owned());
+        let mut verdict = Verdict::plain(decision);
+        verdict.level = Level::Metadata;
+        if is_cheap {
+            verdict.durability = Durability::BestEffort;
+        }
+        let mut pins = profiles.iter().filter_map(|p| p.act_as.as_ref());
+        verdict.act_as = pins.next().map(Arc::clone);
+        if verdict.act_as.is_some() && info.resource() == "selfsubjectaccessreviews" {
+            // Whom the cluster sees depends on what the question is about.
+            let BodyFact::Read(body) = facts.body else {
+                return Some(None);
+            };
+            if let Some(asked) = super::hypothetical(body) {
+                let facts = Facts::new(facts.user, &asked, facts.source_ip, facts.now)
+                    .with_body(BodyFact::Unknown);
+                verdict.act_as = self.decide(&facts).and_then(|verdict| verdict.act_as);
+            }
+        }
+        Some(Some(verdict))
+    }
+
+    fn by_rule(
+        &self,
+        user: &User,
+        info: &RequestInfo,
+        profile: &Profile,
+        rule: &Rule,
+        why: Option<String>,
+    ) -> Verdict {
+        let mut decision = self.decision(rule.effect, Cause::Rule, Some((profile, rule)));
+        let by = match rule.effect {
+            Effect::Allow => None,
+            Effect::Deny => Some("refused"),
+            Effect::Hold => Some("held for an approval"),
+        };
+        match by {
+            // An allowing rule says why only about a question without a body.
+            None => decision.message = why.unwrap_or_else(|| rule.message.clone()),
+            Some(by) => {
+                decision.message = format!(
+                    "{}: {by} by rule \"{}\" of profile \"{}\"",
+                    forbidden(user, info),
+                    rule.name,
+                    profile.name,
+                );
+                add_reasons(&mut decision.message, why.as_deref(), &rule.message);
+            }
+        }
+        Verdict {
+            decision,
+            mask: rule.mask,
+            level: rule.level,
+            durability: rule.durability,
+            class: rule.class.clone(),
+            body_class: rule.body_class.clone(),
+            act_as: profile.act_as.clone(),
+        }
+    }
+
+    fn decision(&self, effect: Effect, cause: Cause, by: Option<(&Profile, &Rule)>) -> Decision {
+        Decision {
+            effect,
+            cause,
+            profile: by.map(|(profile, _)| profile.name.clone()),
+            rule: by.map(|(_, rule)| rule.name.clone()),
+            message: String::new(),
+            policy_revision: self.revision.clone(),
+        }
+    }
+}
+
+/// The verb that rules are written for: exec, attach and port-forward are one action, whatever the HTTP method.
+pub(super) fn policy_verb(info: &RequestInfo) -> &str {
+    if info.is_exec_like() {
+        EXEC
+    } else {
+        &info.verb
+    }
+}
+
+fn add_reasons(message: &mut String, why: Option<&str>, of_rule: &str) {
+    if let Some(why) = why {
+        *message += &format!(", since {why}");
+    }
+    if !of_rule.is_empty() {
+        *message += ": ";
+        *message += of_rule;
+    }
+}
+
+/// The API server's own words for a refusal.
+fn forbidden(user: &User, info: &RequestInfo) -> String {
+    let (name, verb) = (&user.username, &info.verb);
+    let Some(object) = &info.object else {
+        return format!(
+            "forbidden: User {name:?} cannot {verb} path {:?}",
+            info.path
+        );
+    };
+    let mut what = object.resource.clone();
+    if !object.api_group.is_empty() {
+        what = format!("{what}.{}", object.api_group);
+    }
+    if !object.name.is_empty() {
+        what = format!("{what} {:?}", object.name);
+    }
+    let mut resource = object.resource.clone();
+    if !object.subresource.is_empty() {
+        resource = format!("{resource}/{}", object.subresource);
+    }
+    let place = if object.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", object.namespace)
+    };
+    format!(
+        "{what} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
+        object.api_group
+    )
+}
