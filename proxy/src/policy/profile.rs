@@ -9,9 +9,6 @@ use super::facts::Facts;
 use super::rule::{Holds, ResourcePattern, Rule, Scope, TextPattern};
 use crate::request_info::RequestInfo;
 
-/// In the index: namespaces that are matched by a pattern.
-const PATTERNS: &str = "*";
-
 /// What a group of people may do.
 #[derive(Debug)]
 pub(super) struct Profile {
@@ -20,8 +17,10 @@ pub(super) struct Profile {
     /// The service account, by its user name, that its people act as towards the cluster.
     pub(super) act_as: Option<Arc<str>>,
     pub(super) rules: Vec<Rule>,
-    /// Numbers of rules, ascending, by resource as written and by namespace, or [`PATTERNS`].
+    /// Numbers of rules, ascending, by resource and by namespace, both as written: a prefix ends in its star.
     by_resource: HashMap<String, HashMap<String, Vec<u32>>>,
+    /// Lengths that prefixes of namespaces have, ascending, each once; 0 for `*`.
+    prefix_lengths: Vec<usize>,
     /// Numbers of the rules over bare paths, ascending.
     by_path: Vec<u32>,
 }
@@ -54,7 +53,7 @@ impl Profile {
         rules: Vec<Rule>,
     ) -> Self {
         let mut by_resource: HashMap<String, HashMap<String, Vec<u32>>> = HashMap::new();
-        let mut by_path = Vec::new();
+        let (mut by_path, mut prefix_lengths) = (Vec::new(), Vec::new());
         for (number, rule) in rules.iter().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             match &rule.scope {
@@ -68,11 +67,12 @@ impl Profile {
                     for resource in resources {
                         let by_namespace = by_resource.entry(resource.text()).or_default();
                         for namespace in namespaces {
-                            let key = match namespace {
-                                TextPattern::Exact(exact) => exact,
-                                TextPattern::Any | TextPattern::Prefix(_) => PATTERNS,
-                            };
-                            let numbers = by_namespace.entry(key.to_owned()).or_default();
+                            match namespace {
+                                TextPattern::Exact(_) => {}
+                                TextPattern::Any => prefix_lengths.push(0),
+                                TextPattern::Prefix(prefix) => prefix_lengths.push(prefix.len()),
+                            }
+                            let numbers = by_namespace.entry(namespace.text()).or_default();
                             if numbers.last() != Some(&number) {
                                 numbers.push(number);
                             }
@@ -81,12 +81,15 @@ impl Profile {
                 }
             }
         }
+        prefix_lengths.sort_unstable();
+        prefix_lengths.dedup();
         Self {
             name,
             subjects,
             act_as,
             rules,
             by_resource,
+            prefix_lengths,
             by_path,
         }
     }
@@ -136,14 +139,17 @@ impl Profile {
             patterns.push(ResourcePattern::Subresources(resource.to_owned()));
             patterns.push(ResourcePattern::Everywhere(sub.to_owned()));
         }
+        // A star is no part of a namespace, so a name and a prefix never meet.
+        let namespace = info.namespace();
+        let prefixes = self
+            .prefix_lengths
+            .iter()
+            .filter_map(|length| Some(format!("{}*", namespace.get(..*length)?)));
+        let keys: Vec<String> = prefixes.chain([namespace.to_owned()]).collect();
         patterns
             .iter()
             .filter_map(|pattern| self.by_resource.get(&pattern.text()))
-            .flat_map(|by_namespace| {
-                // A namespace called "*" is none, so the two never meet.
-                [info.namespace(), PATTERNS].map(|key| by_namespace.get(key))
-            })
-            .flatten()
+            .flat_map(|by_namespace| keys.iter().filter_map(|key| by_namespace.get(key)))
             .map(Vec::as_slice)
             .collect()
     }
