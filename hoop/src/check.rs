@@ -9,12 +9,12 @@ mod machine;
 use std::io;
 use std::path::Path;
 
-use hoop_proxy::StaticTokens;
+use hoop_proxy::{IssuerProbe, StaticTokens};
 
 use crate::config::{Config, Environment};
 use crate::exit::ExitCode;
 use crate::output::{Line, Look, Printer};
-use crate::pipeline::chain;
+use crate::pipeline::{authentication, chain, further_authorities};
 use crate::policy;
 
 /// What one probe found.
@@ -40,8 +40,10 @@ pub async fn run(
     let mut findings = vec![
         ("policy", policy_file(config)),
         ("tokens", token_file(config)),
+        ("clients", client_files(config)),
         ("certificate", certificate(config, environment)),
     ];
+    findings.extend(issuers(config).await);
     findings.extend(machine::probe(config).await);
     findings.extend(api_server::probe(config).await);
     let mut wrong = 0;
@@ -109,6 +111,47 @@ fn token_file(config: &Config) -> Finding {
         Ok(_) => Finding::Good(file.display().to_string()),
         Err(error) => Finding::Wrong(format!("{}: {}", file.display(), chain(&error))),
     }
+}
+
+/// What client certificates are judged by.
+fn client_files(config: &Config) -> Finding {
+    let authorities = match further_authorities(config.authentication.client_ca.as_deref()) {
+        Ok(authorities) => authorities.len() + 1,
+        Err(why) => return Finding::Wrong(why),
+    };
+    if let Some(file) = &config.authentication.client_revocations
+        && let Err(error) = std::fs::File::open(file)
+    {
+        return Finding::Wrong(format!("{}: cannot be read: {error}", file.display()));
+    }
+    Finding::Good(format!("certificates of {authorities} authorities"))
+}
+
+/// The authentication configuration, and whether its issuers answer.
+async fn issuers(config: &Config) -> Vec<(&'static str, Finding)> {
+    let probes = match authentication(config) {
+        Err(mistakes) => return vec![("issuers", Finding::Wrong(mistakes))],
+        Ok(configuration) if configuration.issuers() == 0 => {
+            return vec![("issuers", Finding::Good("none".into()))];
+        }
+        Ok(configuration) => configuration.probe().await,
+    };
+    let probes = match probes {
+        Ok(probes) => probes,
+        Err(error) => return vec![("issuers", Finding::Wrong(chain(&error)))],
+    };
+    let finding = |probe: IssuerProbe| match probe.keys {
+        Ok(count) => Finding::Good(format!("{}: {count} keys", probe.url)),
+        // The gateway starts without, and tries again.
+        Err(why) => Finding::Odd(format!(
+            "{}: {why}; until this is mended, its people are refused",
+            probe.url
+        )),
+    };
+    probes
+        .into_iter()
+        .map(|probe| ("issuers", finding(probe)))
+        .collect()
 }
 
 fn certificate(config: &Config, environment: &Environment) -> Finding {

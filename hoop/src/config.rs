@@ -45,6 +45,8 @@ pub struct Config {
     pub policy: Option<PathBuf>,
     /// The token file.
     pub tokens: Option<PathBuf>,
+    /// Who else may come in.
+    pub authentication: AuthenticationConfig,
     /// Key of the masking mode `hmac`, when it is not to be made up.
     pub mask_key: Option<Secret<[u8; 32]>>,
     /// The embedded log.
@@ -78,6 +80,19 @@ pub enum UpstreamConfig {
     },
     /// The service account of the pod that this runs in.
     InCluster,
+}
+
+/// Who may come in, beside the people and the static tokens.
+#[derive(Debug, Clone)]
+pub struct AuthenticationConfig {
+    /// The file that names the issuers of ID tokens.
+    pub file: Option<PathBuf>,
+    /// Further authorities of client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Revocation lists of client certificates.
+    pub client_revocations: Option<PathBuf>,
+    /// Whether the API server is asked about bearer tokens that nobody else knows.
+    pub review_service_accounts: bool,
 }
 
 /// The embedded log.

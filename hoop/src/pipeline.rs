@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoop_proxy::{
-    Admin, PolicyReloader, PolicySource, ServerIdentity, StaticTokens, UpstreamSource,
+    Admin, AuthenticationConfiguration, PolicyReloader, PolicySource, ServerIdentity, StaticTokens,
+    UpstreamSource,
 };
 use hoop_recorder::{FlushLimits, Recorder};
 use hoop_schema::{Class, ProducerId};
@@ -18,6 +19,7 @@ use hoop_sinks::log::{EventReader, EventWriter};
 use hoop_sinks::store::dir::Dir;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -84,6 +86,12 @@ pub enum StartError {
         #[source]
         source: hoop_proxy::TokenFileError,
     },
+    /// The further authorities of client certificates cannot be used.
+    #[error("{0}")]
+    ClientAuthorities(String),
+    /// The authentication configuration cannot be read, or is wrong: one mistake a line.
+    #[error("{0}")]
+    Authentication(String),
     /// A log.
     #[error("the log of class {class} cannot be opened")]
     Log {
@@ -120,7 +128,12 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Policy(_) | Self::Tokens { .. } | Self::TokenFile { .. }
+            Self::Policy(_)
+                | Self::Tokens { .. }
+                | Self::TokenFile { .. }
+                | Self::Authentication(_)
+                | Self::ClientAuthorities(_)
+                | Self::Gateway(hoop_proxy::BuildError::Revocations(_))
         )
     }
 }
@@ -161,8 +174,11 @@ impl Pipeline {
                     server.certificate_pem.as_bytes(),
                     server.key_pem.as_bytes(),
                 )?,
-                client_cas: vec![authority.certificate().clone()],
+                client_cas: client_authorities(config, &authority)?,
+                client_revocations: config.authentication.client_revocations.clone(),
                 tokens: tokens(config)?,
+                authentication: authentication(config).map_err(StartError::Authentication)?,
+                review_service_accounts: config.authentication.review_service_accounts,
                 upstream: upstream(&config.upstream),
                 policy: PolicySource::File(policy.clone()),
                 mask_key: mask_key(config, &data)?,
@@ -339,6 +355,46 @@ fn tokens(config: &Config) -> Result<StaticTokens, StartError> {
         }
         Err(source) => Err(StartError::Tokens { file, source }),
     }
+}
+
+/// Who may issue client certificates: the gateway's own authority, and those of a file.
+fn client_authorities(
+    config: &Config,
+    own: &Authority,
+) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let further = further_authorities(config.authentication.client_ca.as_deref());
+    let mut authorities = further.map_err(StartError::ClientAuthorities)?;
+    authorities.insert(0, own.certificate().clone());
+    Ok(authorities)
+}
+
+/// The authorities in a file; the error is what to tell.
+pub(crate) fn further_authorities(
+    file: Option<&std::path::Path>,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let pem = std::fs::read(file)
+        .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    hoop_proxy::certificates_from_pem(&pem)
+        .map_err(|error| format!("{}: {}", file.display(), chain(&error)))
+}
+
+/// The authentication configuration; the error is what to tell, one mistake a line.
+pub(crate) fn authentication(config: &Config) -> Result<AuthenticationConfiguration, String> {
+    let Some(file) = &config.authentication.file else {
+        return Ok(AuthenticationConfiguration::default());
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    AuthenticationConfiguration::parse(&text).map_err(|errors| {
+        let lines = errors.0.iter().map(|error| match error.line {
+            0 => format!("{}: {}", file.display(), error.message),
+            line => format!("{}:{line}: {}", file.display(), error.message),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    })
 }
 
 async fn open_logs(config: &Config, data: &DataDir) -> Result<Vec<Arc<EmbeddedLog>>, StartError> {

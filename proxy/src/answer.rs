@@ -19,7 +19,7 @@ use hoop_schema::kinds::request::{
     AnsweredBy, Decision, Effect, Ended, Level, Masked, RequestAttributes,
 };
 use hoop_schema::kinds::stream::Channel;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -319,6 +319,27 @@ impl Answering<'_> {
             .metrics
             .answered(decision.effect, decision.cause, self.verb_class, seconds);
     }
+}
+
+/// Answers somebody who fails too often to say who they are. It leaves no record but a number.
+pub(crate) fn too_many_failures(
+    method: &http::Method,
+    retry_after: std::time::Duration,
+) -> Response<ClientBody> {
+    let refusal = Refusal::too_many_failures();
+    let body = refusal.body(None);
+    let mut headers = status::headers("application/json");
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    let body = match *method {
+        http::Method::HEAD => ClientBody::unrecorded(Bytes::new()),
+        _ => ClientBody::unrecorded(body),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = refusal.code;
+    *response.headers_mut() = headers;
+    response
 }
 
 fn stream_channel(info: &RequestInfo, status: StatusCode) -> Option<Channel> {

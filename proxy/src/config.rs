@@ -11,7 +11,7 @@ use hoop_schema::ProducerId;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::authenticate::StaticTokens;
+use crate::authenticate::{AuthenticationConfiguration, StaticTokens};
 use crate::mask::MaskKey;
 
 /// A gateway's configuration.
@@ -23,8 +23,14 @@ pub struct Config {
     pub server_identity: ServerIdentity,
     /// Who may issue client certificates; empty if there are none.
     pub client_cas: Vec<CertificateDer<'static>>,
+    /// A file of what they have revoked, as PEM.
+    pub client_revocations: Option<PathBuf>,
     /// Tokens of break-glass users and robots.
     pub tokens: StaticTokens,
+    /// Whose ID tokens are accepted.
+    pub authentication: AuthenticationConfiguration,
+    /// Whether tokens that nobody else knows are reviewed by the API server, so that its service accounts are known.
+    pub review_service_accounts: bool,
     /// The API server, and the gateway's own credential for it.
     pub upstream: UpstreamSource,
     /// Who may do what.
@@ -99,6 +105,18 @@ pub struct Limits {
     pub upstream_connect_timeout: Duration,
     /// For the API server to begin its answer.
     pub upstream_head_timeout: Duration,
+    /// From one fetch of an issuer's keys to the next.
+    pub issuer_refresh_interval: Duration,
+    /// The same after one that failed.
+    pub issuer_retry_interval: Duration,
+    /// At least between two fetches, however many tokens name keys that are not known.
+    pub issuer_fetch_pause: Duration,
+    /// How often the file of revocation lists is looked at.
+    pub revocations_interval: Duration,
+    /// Requests of one address that may come without a valid credential at once.
+    pub failures_at_once: u32,
+    /// After which one more of them may.
+    pub failure_interval: Duration,
 }
 
 /// PEM that does not hold what it should.
@@ -140,6 +158,18 @@ impl Default for Limits {
             upstream_connect_timeout: Duration::from_secs(10),
             // Above the 60 s at which the API server gives up itself.
             upstream_head_timeout: Duration::from_secs(75),
+            // A key that was withdrawn is trusted for so long.
+            issuer_refresh_interval: Duration::from_secs(600),
+            // An issuer that restarts takes half a minute.
+            issuer_retry_interval: Duration::from_secs(10),
+            // As long as a person waits who logged in with a key that is a moment old.
+            issuer_fetch_pause: Duration::from_secs(5),
+            // Short beside the time that it takes to notice that a key is lost.
+            revocations_interval: Duration::from_secs(30),
+            // An office behind one address whose tokens have all run out, with a dashboard or two.
+            failures_at_once: 60,
+            // More than a person needs, and little to record.
+            failure_interval: Duration::from_secs(1),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1 connection    listener          TLS, HTTP/1.1 or HTTP/2, perhaps a client certificate
-//! 2 who asks      authenticate      certificate or token -> Identity
+//! 2 who asks      authenticate      certificate, ID token, static token or review -> Identity
 //! 3 for what      request_info      method and target, read as the API server reads them
 //! 4 may they      policy            allow, deny or hold; how to mask and to record
 //! 5 record it     record            the intent is durable before anything leaves
@@ -13,22 +13,26 @@
 //!
 //! # Promises
 //! - Nothing reaches the API server that is not recorded before; what cannot be recorded is refused.
-//! - Every request leaves an intent and an outcome, whatever it was and however it ended.
+//! - Every request leaves an intent and an outcome, whatever it was and however it ended. Where an address sends more
+//!   without identity than its limit, those beyond it leave a number (see [`FailureLimiter`]).
 //! - A client never sees a secret value that its rule masks, and the record never holds one at all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use hoop_schema::Class;
 use hoop_schema::kinds::request::{Decision, Durability, Effect, Level, RequestAttributes, User};
+use hoop_schema::{Class, Timestamp};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::answer::{self, Answering, ClientBody};
-use crate::authenticate::{self, Identity, Presented, StaticTokens, Unauthenticated};
+use crate::authenticate::{
+    self, Admission, Authenticator, FailureLimiter, Identity, Presented, Unauthenticated,
+};
 use crate::config::Limits;
 use crate::mask::{MaskKey, MaskMode};
 use crate::metrics::{InFlight, Metrics, VerbClass};
@@ -51,11 +55,13 @@ use judging::Sent;
 pub(crate) struct Handler {
     pub(crate) journal: Arc<Journal>,
     pub(crate) policy: PolicyInForce,
-    pub(crate) tokens: StaticTokens,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) failures: FailureLimiter,
     pub(crate) upstream: Upstream,
     pub(crate) mask_key: Arc<MaskKey>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    pub(crate) authentication_metrics: authenticate::Metrics,
     pub(crate) clock: Clock,
 }
 
@@ -71,6 +77,11 @@ pub(crate) struct Peer {
 struct Call {
     identity: Result<Identity, Unauthenticated>,
     info: Result<RequestInfo, Malformed>,
+}
+
+/// Too many requests of an address came without identity.
+struct TooOften {
+    retry_after: Duration,
 }
 
 /// What was decided about a call: how it is recorded, and the error it is answered with unless it goes upstream.
@@ -100,23 +111,20 @@ impl Handler {
         let received = (self.clock)();
 
         // Steps 2 and 3: who asks, and for what?
+        let identity = match self.identify(&peer, &head, received).await {
+            Ok(identity) => identity,
+            Err(TooOften { retry_after }) => {
+                return answer::too_many_failures(&head.method, retry_after);
+            }
+        };
         let call = Call {
-            identity: authenticate::authenticate(
-                &peer.presented,
-                &head.headers,
-                &self.tokens,
-                received,
-            ),
+            identity,
             info: request_info::parse(head.method.as_str(), target(&head)),
         };
         let mut attributes = Arc::new(attributes::of(&head, &peer, &call, received));
-        let session = head
-            .headers
-            .get("kubectl-session")
-            .and_then(|value| value.to_str().ok());
-        let mut exchange = self
-            .journal
-            .open(&peer.connection, Arc::clone(&attributes), session);
+        let mut exchange =
+            self.journal
+                .open(&peer.connection, Arc::clone(&attributes), session(&head));
 
         // Steps 4 and 8: may they? The body of what is allowed so far is read and looked at, and earlier where a rule
         // asks for it.
@@ -175,6 +183,39 @@ impl Handler {
             self_review::join(&self.policy.current(), &facts, &question, &mut response).await;
         }
         answering.relay(info, &audit_id, response).await
+    }
+
+    /// Step 2. Whoever cannot be identified is recorded as such, but not without end.
+    async fn identify(
+        &self,
+        peer: &Peer,
+        head: &Parts,
+        now: Timestamp,
+    ) -> Result<Result<Identity, Unauthenticated>, TooOften> {
+        let identity = self
+            .authenticator
+            .authenticate(&peer.presented, &head.headers, &self.upstream, now)
+            .await;
+        if identity.as_ref().is_ok_and(|identity| identity.break_glass) {
+            self.authentication_metrics.break_glass.inc();
+        }
+        let Err(Unauthenticated(mut why)) = identity else {
+            return Ok(identity);
+        };
+        match self.failures.admit(peer.connection.source_ip(), now) {
+            Admission::Recorded { unrecorded: 0 } => {}
+            Admission::Recorded { unrecorded } => {
+                let before = format!(
+                    "; {unrecorded} more of this address were refused since the last record"
+                );
+                why.push_str(&before);
+            }
+            Admission::Limited { retry_after } => {
+                self.authentication_metrics.limited.inc();
+                return Err(TooOften { retry_after });
+            }
+        }
+        Ok(Err(Unauthenticated(why)))
     }
 
     /// The other end of a new connection.
@@ -422,6 +463,11 @@ impl Ruling {
             claims: upstream::claims(&head.headers),
         }
     }
+}
+
+/// What ties the requests of one `kubectl` command together.
+fn session(head: &Parts) -> Option<&str> {
+    head.headers.get("kubectl-session")?.to_str().ok()
 }
 
 /// Path and query as sent; the empty string for targets that have none.

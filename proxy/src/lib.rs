@@ -18,14 +18,19 @@ mod policy_in_force;
 pub mod record;
 mod request_body;
 pub mod request_info;
+mod revocations;
 pub mod sample_cluster;
 mod server;
 mod status;
 pub mod tunnel;
 mod upstream;
+mod yaml;
 
 pub use admin::{Admin, Readiness};
-pub use authenticate::{StaticTokens, TokenFileError};
+pub use authenticate::{
+    AuthenticationConfiguration, AuthenticationError, AuthenticationErrors, IssuerOpenError,
+    IssuerProbe, RevocationError, StaticTokens, TokenFileError,
+};
 pub use config::{
     Config, Limits, PemError, PolicySource, ServerIdentity, UpstreamSource, certificates_from_pem,
 };

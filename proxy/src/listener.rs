@@ -85,6 +85,11 @@ impl Listener {
         })
     }
 
+    /// Who judges client certificates.
+    pub(crate) fn certificates(&self) -> &CertificateAuthenticator {
+        &self.certificates
+    }
+
     /// The address it is bound to.
     pub(crate) fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()

@@ -21,7 +21,6 @@ mod profile;
 mod rbac;
 mod review;
 mod rule;
-mod yaml;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +37,7 @@ pub use self::rbac::GatewayRights;
 pub(crate) use self::review::{ReviewedRules, hypothetical};
 use self::rule::TextPattern;
 use crate::mask::MaskMode;
+use crate::yaml::{Mistake, Mistakes};
 
 /// The group that every authenticated user is in, as in the API server, whether the authenticator says so or not.
 const AUTHENTICATED: &str = "system:authenticated";
@@ -98,6 +98,13 @@ pub struct PolicyError {
     pub line: u64,
     /// What was found, and what was meant.
     pub message: String,
+}
+
+impl From<Mistakes> for PolicyErrors {
+    fn from(mistakes: Mistakes) -> Self {
+        let error = |Mistake { line, message }| PolicyError { line, message };
+        Self(mistakes.into_sorted().into_iter().map(error).collect())
+    }
 }
 
 impl Policy {

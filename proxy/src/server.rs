@@ -9,12 +9,17 @@ use hoop_sinks::log::EventWriter;
 use prometheus_client::registry::Registry;
 
 use crate::admin::Readiness;
-use crate::config::Config;
+use crate::authenticate::{
+    Authenticator, FailureLimiter, IssuerOpenError, Issuers, Metrics as AuthenticationMetrics,
+    Pacing, RevocationError,
+};
+use crate::config::{Config, Limits};
 use crate::gateway::Handler;
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Metrics;
 use crate::policy_in_force::{PolicyError, PolicyInForce};
 use crate::record::{self, Journal};
+use crate::revocations::Revocations;
 use crate::upstream::{Upstream, UpstreamConfigError};
 
 /// How often unused connections to the API server are looked at.
@@ -29,6 +34,7 @@ pub struct Gateway {
     listener: Listener,
     handler: Arc<Handler>,
     address: SocketAddr,
+    revocations: Option<Revocations>,
 }
 
 /// Reloads the policy of a running gateway, for a signal handler.
@@ -47,6 +53,12 @@ pub enum BuildError {
     /// There is no policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// An issuer of ID tokens cannot be used at all.
+    #[error(transparent)]
+    Issuer(#[from] IssuerOpenError),
+    /// The file of revocation lists cannot be used.
+    #[error(transparent)]
+    Revocations(#[from] RevocationError),
     /// Events cannot be written.
     #[error(transparent)]
     Record(#[from] record::StartError),
@@ -63,6 +75,18 @@ pub async fn build(
     registry: &mut Registry,
 ) -> Result<Gateway, BuildError> {
     let metrics = Metrics::new(registry);
+    let authentication_metrics = AuthenticationMetrics::new(registry);
+    let issuers = Issuers::open(
+        config.authentication,
+        pacing(&config.limits),
+        authentication_metrics.clone(),
+    )?;
+    let authenticator = Authenticator::new(
+        config.tokens,
+        issuers,
+        config.review_service_accounts,
+        authentication_metrics.clone(),
+    );
     let classes = logs.iter().map(|log| log.class().clone()).collect();
     let policy = PolicyInForce::open(config.policy, classes).await?;
     let upstream = Upstream::open(config.upstream, &config.limits).await?;
@@ -73,6 +97,14 @@ pub async fn build(
         config.limits.clone(),
     )
     .await?;
+    let revocations = match config.client_revocations {
+        Some(file) => {
+            let certificates = listener.certificates().clone();
+            let interval = config.limits.revocations_interval;
+            Some(Revocations::open(file, interval, certificates).await?)
+        }
+        None => None,
+    };
     let address = listener
         .local_addr()
         .map_err(|e| ListenError::Bind(config.listen, e))?;
@@ -92,17 +124,23 @@ pub async fn build(
     let handler = Arc::new(Handler {
         journal,
         policy,
-        tokens: config.tokens,
+        authenticator,
+        failures: FailureLimiter::new(
+            config.limits.failures_at_once,
+            config.limits.failure_interval,
+        ),
         upstream,
         mask_key: config.mask_key,
         limits: config.limits,
         metrics,
+        authentication_metrics,
         clock,
     });
     Ok(Gateway {
         listener,
         handler,
         address,
+        revocations,
     })
 }
 
@@ -126,10 +164,17 @@ impl Gateway {
     /// events. Returns whether the log has acknowledged all of them.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
         let handler = self.handler;
+        let revocations = async {
+            if let Some(revocations) = self.revocations {
+                revocations.watch().await;
+            }
+        };
         let upkeep = async {
             tokio::join!(
                 handler.policy.watch(&handler.journal, &handler.metrics),
-                sweep(&handler.upstream)
+                sweep(&handler.upstream),
+                handler.authenticator.upkeep(),
+                revocations
             );
         };
         tokio::select! {
@@ -148,6 +193,14 @@ impl PolicyReloader {
             .policy
             .reload(&handler.journal, &handler.metrics)
             .await;
+    }
+}
+
+fn pacing(limits: &Limits) -> Pacing {
+    Pacing {
+        refresh: limits.issuer_refresh_interval,
+        retry: limits.issuer_retry_interval,
+        pause: limits.issuer_fetch_pause,
     }
 }
 

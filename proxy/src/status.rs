@@ -3,9 +3,9 @@
 //!
 //! Only discovery is different: for `/api` and `/apis` kubectl does not decode a Status but shows plain text.
 //!
-//! No answer carries `Retry-After`: with it, kubectl and client-go would repeat the request silently ten times, writes
+//! No answer but one carries `Retry-After`: with it, kubectl and client-go would repeat the request silently ten times, writes
 //! included, and the person would learn the reason only at the end. Without it they see it at once; controllers back
-//! off on their own.
+//! off on their own. The one is 429 for an address that fails too often to say who it is, and that is to be slow.
 
 use bytes::Bytes;
 use hoop_schema::kinds::request::{Cause, Decision, ObjectRef};
@@ -83,6 +83,18 @@ impl Refusal {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "Unauthorized",
+            Cause::Unauthenticated,
+            message,
+        )
+    }
+
+    /// 429: nobody, once too often.
+    pub(crate) fn too_many_failures() -> Self {
+        let message = "too many requests of your address came without a valid credential; wait, and look at your credential"
+            .into();
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TooManyRequests",
             Cause::Unauthenticated,
             message,
         )

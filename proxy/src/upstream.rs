@@ -11,12 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use kube::config::KubeConfigOptions;
 
+use crate::authenticate::TokenReviewer;
 use crate::config::{Limits, UpstreamSource};
 
 mod body;
@@ -33,6 +35,9 @@ use connection::{Link, SendFailure};
 use connector::Connector;
 use credential::Credential;
 use pool::Pool;
+
+/// The longest answer to a review: a user with some hundred groups.
+const REVIEW_BYTES_MAX: usize = 256 * 1024;
 
 /// The API server.
 #[derive(Debug)]
@@ -193,6 +198,34 @@ impl Upstream {
     /// The authority that a `Location` of the API server's own has.
     pub(crate) fn host(&self) -> &HeaderValue {
         self.connector.host()
+    }
+}
+
+#[async_trait]
+impl TokenReviewer for Upstream {
+    async fn review(&self, review: Bytes) -> Option<Bytes> {
+        let request = Request::post("/apis/authentication.k8s.io/v1/tokenreviews")
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .body(Full::new(review))
+            .expect("the parts are literals");
+        let response = match self.send(request, false).await {
+            Ok(response) => response,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the API server could not be asked about a token");
+                return None;
+            }
+        };
+        if !response.status().is_success() {
+            tracing::warn!(
+                status = response.status().as_u16(),
+                "the API server does not review tokens for the gateway; bind its user to system:auth-delegator"
+            );
+            return None;
+        }
+        let body = Limited::new(response.into_body(), REVIEW_BYTES_MAX);
+        Some(body.collect().await.ok()?.to_bytes())
     }
 }
 

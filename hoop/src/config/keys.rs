@@ -116,6 +116,30 @@ pub const KEYS: &[Key] = &[
         "Hashed static tokens, for robots and for breaking the glass.",
     ),
     key(
+        "authentication.file",
+        "file",
+        "none",
+        "Issuers of ID tokens (OpenID Connect), in the words of the API server's `AuthenticationConfiguration`; see [identity](identity.md).",
+    ),
+    key(
+        "authentication.service_accounts",
+        "`token_review` or `off`",
+        "`off`",
+        "Whether the API server is asked about bearer tokens that nobody else knows, so that service accounts of the cluster can use the gateway.",
+    ),
+    key(
+        "authentication.client_ca",
+        "file",
+        "none",
+        "Further authorities whose client certificates are accepted, as PEM: common name is the user, organisations are the groups. The gateway's own is always accepted.",
+    ),
+    key(
+        "authentication.client_revocations",
+        "file",
+        "none",
+        "Revocation lists (PEM) of these authorities; read again when it changes.",
+    ),
+    key(
         "mask_key",
         "64 hexadecimal digits",
         "made on the first start",

@@ -9,8 +9,8 @@ use hoop_schema::{Class, EventHash, ProducerId};
 use super::tree::Reader;
 use super::values::{address, certificate_name, duration, host_and_port, size, truth};
 use super::{
-    Config, Environment, GatewayConfig, LogConfig, Overrides, RecorderConfig, Secret,
-    UpstreamConfig, people,
+    AuthenticationConfig, Config, Environment, GatewayConfig, LogConfig, Overrides, RecorderConfig,
+    Secret, UpstreamConfig, people,
 };
 
 /// Beside the usual port of an API server, so that both fit on one machine; only this machine, until told otherwise.
@@ -70,27 +70,11 @@ pub(super) fn read(
         people: people::read(reader, environment),
         policy: path(reader, "policy", base),
         tokens: path(reader, "tokens", base),
-        mask_key: reader
-            .value("mask_key", |text| {
-                // The text is a secret: it must not be in the message.
-                text.parse::<EventHash>()
-                    .map(|key| *key.as_bytes())
-                    .or(Ok::<_, String>([0; 32]))
-            })
-            .map(Secret::new),
+        authentication: authentication(reader, base),
+        mask_key: mask_key(reader),
         log: log(reader),
         recorder: recorder(reader),
     };
-    if config
-        .mask_key
-        .as_ref()
-        .is_some_and(|key| *key.reveal() == [0; 32])
-    {
-        reader.note(
-            0,
-            "mask_key: not 64 hexadecimal digits, or all of them 0".into(),
-        );
-    }
     config.policy = overrides.policy.or(config.policy);
     if overrides.kubeconfig.is_some() || overrides.context.is_some() {
         let (mut file, mut named) = match config.upstream {
@@ -107,6 +91,36 @@ pub(super) fn read(
         };
     }
     config
+}
+
+fn authentication(reader: &mut Reader, base: &Path) -> AuthenticationConfig {
+    AuthenticationConfig {
+        file: path(reader, "authentication.file", base),
+        client_ca: path(reader, "authentication.client_ca", base),
+        client_revocations: path(reader, "authentication.client_revocations", base),
+        review_service_accounts: reader
+            .value("authentication.service_accounts", |text| match text {
+                "token_review" => Ok(true),
+                // YAML reads a bare off as false.
+                "off" | "false" => Ok(false),
+                _ => Err("neither token_review nor off".into()),
+            })
+            .unwrap_or(false),
+    }
+}
+
+fn mask_key(reader: &mut Reader) -> Option<Secret<[u8; 32]>> {
+    let key = reader.value("mask_key", |text| {
+        // The text is a secret: it must not be in the message.
+        text.parse::<EventHash>()
+            .map(|key| *key.as_bytes())
+            .or(Ok::<_, String>([0; 32]))
+    })?;
+    if key == [0; 32] {
+        let message = "mask_key: not 64 hexadecimal digits, or all of them 0";
+        reader.note(0, message.into());
+    }
+    Some(Secret::new(key))
 }
 
 fn cluster(text: &str) -> Result<String, String> {

@@ -127,6 +127,28 @@ fn the_command_line_wins_and_paths_are_relative_to_the_file() {
 }
 
 #[test]
+fn who_may_come_in_is_configured_beside_the_policy() {
+    let config =
+        parse("authentication: {file: oidc.yaml, service_accounts: token_review}\n").unwrap();
+    assert_eq!(
+        config.authentication.file.as_deref(),
+        Some(Path::new("/etc/hoop/oidc.yaml"))
+    );
+    assert!(config.authentication.review_service_accounts);
+    assert!(
+        !parse("authentication: {service_accounts: off}\n")
+            .unwrap()
+            .authentication
+            .review_service_accounts
+    );
+    let error = parse("authentication:\n  fil: x\n  service_accounts: perhaps\n").unwrap_err();
+    insta::assert_snapshot!(error, @r#"
+    /etc/hoop/hoop.yaml:2: unknown key "authentication.fil": did you mean "file"?
+    /etc/hoop/hoop.yaml:3: authentication.service_accounts: "perhaps" is neither token_review nor off
+    "#);
+}
+
+#[test]
 fn secrets_do_not_print() {
     let config = parse(&format!("mask_key: {}\n", "ab".repeat(32))).unwrap();
     let printed = format!("{config:?}");

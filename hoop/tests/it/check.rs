@@ -39,11 +39,17 @@ async fn every_probe_says_what_is_wrong_and_what_to_do() {
     cluster.stop().await;
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let text = format!(
-        "data: upstream.kubeconfig\ngateway: {{listen: '{}'}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\ntokens: none.yaml\n",
+        "data: upstream.kubeconfig\ngateway: {{listen: '{}'}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\ntokens: none.yaml\nauthentication: {{file: a.yaml}}\n",
         taken.local_addr().unwrap(),
         kubeconfig.display()
     );
     std::fs::write(folder.path().join("hoop.yaml"), text).unwrap();
+    std::fs::write(
+        folder.path().join("a.yaml"),
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n  - issuer: {url: id.example.com, \
+         audiences: [hoop]}\n    claimMappings: {username: {claim: sub, prefix: ''}}\n",
+    )
+    .unwrap();
     std::fs::write(
         folder.path().join("p.yaml"),
         POLICY.replace("effect: allow", "efect: allow"),
@@ -61,7 +67,8 @@ async fn every_probe_says_what_is_wrong_and_what_to_do() {
         "stop what listens there",
         "name a directory that can be written to",
         "see that the server is up",
-        "5 things are wrong",
+        "a.yaml:4: \"url\" must be an https:// URL",
+        "6 things are wrong",
     ] {
         assert!(text.contains(what), "{what} is missing in\n{text}");
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hoop_proxy::mask::MaskKey;
 use hoop_proxy::{
-    Config, Limits, PolicySource, ServerIdentity, StaticTokens, UpstreamSource,
-    certificates_from_pem,
+    AuthenticationConfiguration, Config, Limits, PolicySource, ServerIdentity, StaticTokens,
+    UpstreamSource, certificates_from_pem,
 };
 use hoop_schema::{Class, EventHash, ProducerId};
 use hoop_sinks::log::EventWriter;
@@ -80,7 +80,10 @@ pub(crate) async fn run(dir: &Path, address: &str, upstream: &str) {
         listen: address.parse::<SocketAddr>().unwrap(),
         server_identity: ServerIdentity::from_pem(&read("cert.pem"), &read("key.pem")).unwrap(),
         client_cas: Vec::new(),
+        client_revocations: None,
         tokens: StaticTokens::parse(&tokens).unwrap(),
+        authentication: AuthenticationConfiguration::default(),
+        review_service_accounts: false,
         upstream: UpstreamSource::Explicit(Box::new(kube)),
         policy: PolicySource::Text(POLICY.to_owned()),
         mask_key: Arc::new(MaskKey::from_bytes([1; 32])),

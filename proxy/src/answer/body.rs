@@ -63,6 +63,8 @@ pub(crate) struct ClientBody(Inner);
 )]
 enum Inner {
     Whole(Whole),
+    /// Of an answer that leaves no record.
+    Unrecorded(Bytes),
     Streamed(Box<Streamed>),
     Over,
 }
@@ -227,6 +229,14 @@ impl ClientBody {
         }))
     }
 
+    /// A body that nobody records.
+    pub(super) fn unrecorded(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self(Inner::Over);
+        }
+        Self(Inner::Unrecorded(bytes))
+    }
+
     /// A body that comes as the API server sends it.
     pub(super) fn streamed(
         upstream: UpstreamBody,
@@ -369,6 +379,11 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.0 {
             Inner::Over => Poll::Ready(None),
+            Inner::Unrecorded(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Over;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Inner::Whole(_) => {
                 let Inner::Whole(whole) = std::mem::replace(&mut self.0, Inner::Over) else {
                     unreachable!("matched above")
@@ -407,6 +422,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Over => SizeHint::with_exact(0),
+            Inner::Unrecorded(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Whole(whole) => SizeHint::with_exact(whole.bytes.len() as u64),
             Inner::Streamed(streamed) => match &streamed.view {
                 View::Masked(_) => SizeHint::default(),

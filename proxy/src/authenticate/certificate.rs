@@ -3,26 +3,53 @@
 //! The handshake itself accepts any certificate whose key the client holds; whether it is *valid* is judged right
 //! after. A handshake that failed would reach the person as `remote error: tls: bad certificate` and the record not at
 //! all; this way kubectl says why, and the attempt is recorded.
+//!
+//! Revocation lists are those of a file, which is looked at again now and then. A certificate whose authority has no list
+//! there is not revoked; that a list is out of date is the authority's business, and does not lock everybody out.
 
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{AuthMethod, User};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 
 use super::{Identity, Presented, Unauthenticated};
 
 /// Judges client certificates.
 #[derive(Clone)]
-pub(crate) struct CertificateAuthenticator {
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+pub(crate) struct CertificateAuthenticator(Option<Arc<Judge>>);
+
+/// The trusted authorities, and what they have revoked.
+struct Judge {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+    verifier: ArcSwap<Verifier>,
+}
+
+struct Verifier(Arc<dyn ClientCertVerifier>);
+
+/// Why revocation lists cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationError {
+    /// The file cannot be read.
+    #[error("the revocation lists cannot be read")]
+    Read(#[source] std::io::Error),
+    /// It holds something else.
+    #[error("the revocation lists must be PEM with BEGIN X509 CRL")]
+    Pem(#[source] rustls_pki_types::pem::Error),
+    /// One of them is no revocation list.
+    #[error("a revocation list cannot be used")]
+    List(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// In the handshake: proof that the client holds the key of the certificate it shows, nothing more.
@@ -41,34 +68,55 @@ impl CertificateAuthenticator {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, rustls::Error> {
         if authorities.is_empty() {
-            return Ok(Self { verifier: None });
+            return Ok(Self(None));
         }
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots.add(authority.clone())?;
         }
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-                .build()
-                .map_err(|e| rustls::Error::General(e.to_string()))?;
-        Ok(Self {
-            verifier: Some(verifier),
-        })
+        let roots = Arc::new(roots);
+        let verifier = verifier(&roots, provider, Vec::new())
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self(Some(Arc::new(Judge {
+            roots,
+            provider: Arc::clone(provider),
+            verifier: ArcSwap::from_pointee(verifier),
+        }))))
+    }
+
+    /// Takes the revocation lists of a PEM text, instead of those it had. None at all is an empty text.
+    ///
+    /// # Errors
+    /// When there is something else in it; the lists from before stay.
+    pub(crate) fn revoke(&self, pem: &[u8]) -> Result<(), RevocationError> {
+        let Some(judge) = &self.0 else {
+            return Ok(());
+        };
+        let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(RevocationError::Pem)?;
+        let verifier = verifier(&judge.roots, &judge.provider, lists)
+            .map_err(|error| RevocationError::List(error.into()))?;
+        judge.verifier.store(Arc::new(verifier));
+        Ok(())
     }
 
     /// What the handshake checks; `None` when certificates are not asked for.
     pub(crate) fn in_handshake(&self) -> Option<Arc<ProofOfPossession>> {
-        let inner = Arc::clone(self.verifier.as_ref()?);
+        let inner = Arc::clone(&self.0.as_ref()?.verifier.load().0);
         Some(Arc::new(ProofOfPossession { inner }))
     }
 
     /// Judges what a connection showed, on a resumed session too: a certificate that expired since is refused.
     pub(crate) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> Presented {
-        let (Some(verifier), Some([end_entity, intermediates @ ..])) = (&self.verifier, chain)
-        else {
+        let (Some(judge), Some([end_entity, intermediates @ ..])) = (&self.0, chain) else {
             return Presented::Nothing;
         };
-        if let Err(error) = verifier.verify_client_cert(end_entity, intermediates, UnixTime::now())
+        let verifier = judge.verifier.load();
+        if let Err(error) =
+            verifier
+                .0
+                .verify_client_cert(end_entity, intermediates, UnixTime::now())
         {
             return Presented::Refused(refusal(&error).into());
         }
@@ -82,9 +130,23 @@ impl CertificateAuthenticator {
 impl fmt::Debug for CertificateAuthenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertificateAuthenticator")
-            .field("asks", &self.verifier.is_some())
+            .field("asks", &self.0.is_some())
             .finish_non_exhaustive()
     }
+}
+
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Verifier, VerifierBuilderError> {
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
+    let built = builder
+        .with_crls(lists)
+        .allow_unknown_revocation_status()
+        .build()?;
+    Ok(Verifier(built))
 }
 
 impl ClientCertVerifier for ProofOfPossession {
@@ -182,5 +244,8 @@ fn identity(certificate: &CertificateDer<'_>) -> Result<Identity, Unauthenticate
         ..User::default()
     };
     let serial = format!("{:x}", parsed.serial);
-    Identity::new(user, AuthMethod::ClientCertificate, Some(serial.into()))
+    let not_after = parsed.validity().not_after.timestamp();
+    let expires = Timestamp::from_micros(not_after.saturating_mul(1_000_000));
+    let identity = Identity::new(user, AuthMethod::ClientCertificate, Some(serial.into()))?;
+    Ok(identity.until(expires))
 }

@@ -6,6 +6,7 @@
 //!     groups: [developers]
 //!     sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08   # of the token's bytes
 //!     expires: 2027-01-01T00:00:00Z                                              # optional
+//!     break_glass: true                                                          # optional: for emergencies only
 //! ```
 //!
 //! Tokens must be random and long (32 bytes or more): the hash is plain SHA-256, since it is computed per request.
@@ -13,7 +14,6 @@
 use hoop_schema::kinds::request::{AuthMethod, User};
 use hoop_schema::{EventHash, Timestamp};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::{Identity, Unauthenticated};
@@ -70,6 +70,9 @@ struct Entry {
     sha256: String,
     #[serde(default)]
     expires: Option<String>,
+    /// Every request of it is marked in the record.
+    #[serde(default)]
+    break_glass: bool,
 }
 
 impl StaticTokens {
@@ -100,25 +103,24 @@ impl StaticTokens {
         Ok(Self { tokens })
     }
 
-    /// Whose token this is. Takes the same time whichever matches.
-    pub(crate) fn authenticate(
+    /// Whose token this is, by its SHA-256; `None` when it is none of these. Takes the same time whichever matches.
+    pub(crate) fn find(
         &self,
-        token: &str,
+        presented: &[u8; 32],
         now: Timestamp,
-    ) -> Result<Identity, Unauthenticated> {
-        let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    ) -> Option<Result<Identity, Unauthenticated>> {
         let mut found = u64::MAX;
         for (i, token) in self.tokens.iter().enumerate() {
-            let equal = token.sha256.ct_eq(&presented);
+            let equal = token.sha256.ct_eq(presented);
             found.conditional_assign(&(i as u64), equal);
         }
-        let Some(token) = usize::try_from(found).ok().and_then(|i| self.tokens.get(i)) else {
-            return Err(Unauthenticated("the bearer token is not known here".into()));
-        };
+        let token = usize::try_from(found)
+            .ok()
+            .and_then(|i| self.tokens.get(i))?;
         if token.expires.is_some_and(|expires| expires <= now) {
-            return Err(Unauthenticated("the bearer token has expired".into()));
+            return Some(Err(Unauthenticated("the bearer token has expired".into())));
         }
-        Ok(token.identity.clone())
+        Some(Ok(token.identity.clone()))
     }
 }
 
@@ -142,7 +144,12 @@ impl Token {
         // A name for the token that tells nothing about it: the hash of its hash.
         let login = EventHash::of(sha256.as_bytes()).to_string()[..16].to_owned();
         let identity = Identity::new(user, AuthMethod::StaticToken, Some(login.into()))
-            .map_err(|Unauthenticated(why)| why)?;
+            .map_err(|Unauthenticated(why)| why)?
+            .for_emergencies(entry.break_glass);
+        let identity = match expires {
+            Some(expires) => identity.until(expires),
+            None => identity,
+        };
         Ok(Self {
             sha256: *sha256.as_bytes(),
             expires,
@@ -167,21 +174,24 @@ mod tests {
             hash("two")
         );
         let tokens = StaticTokens::parse(&text).unwrap();
+        let find = |token: &str, now| {
+            let hash = EventHash::of(token.as_bytes());
+            tokens.find(hash.as_bytes(), now)
+        };
         let before = "2025-12-31T23:59:59Z".parse().unwrap();
-        let alice = tokens.authenticate("one", before).unwrap();
+        let alice = find("one", before).unwrap().unwrap();
         assert_eq!(alice.user.username, "alice");
         assert_eq!(alice.user.groups, ["dev", "ops"]);
         let after = "2026-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(
-            tokens.authenticate("one", after).unwrap_err().0,
+            find("one", after).unwrap().unwrap_err().0,
             "the bearer token has expired"
         );
-        assert_eq!(
-            tokens.authenticate("two", after).unwrap().user.username,
-            "bob"
-        );
-        assert!(tokens.authenticate("three", after).is_err());
-        assert!(tokens.authenticate("", after).is_err());
+        assert_eq!(find("two", after).unwrap().unwrap().user.username, "bob");
+        assert!(find("three", after).is_none());
+        assert!(find("", after).is_none());
+        let expires = alice.expires.unwrap();
+        assert_eq!(expires, after);
     }
 
     #[test]

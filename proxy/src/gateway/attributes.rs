@@ -20,6 +20,7 @@ const CREDENTIAL_PARAMETERS: [&str; 3] = ["access_token", "token", "id_token"];
 /// Of a request whose head was read.
 pub(super) fn of(head: &Parts, peer: &Peer, call: &Call, received: Timestamp) -> RequestAttributes {
     let identity = call.identity.as_ref().ok();
+    let delegation = identity.and_then(|identity| identity.delegation.as_deref());
     let info = call.info.as_ref().ok();
     let text = |name: http::HeaderName| {
         let value = head.headers.get(name)?;
@@ -36,6 +37,9 @@ pub(super) fn of(head: &Parts, peer: &Peer, call: &Call, received: Timestamp) ->
         impersonated: impersonation::asked(&head.headers).ok().flatten(),
         auth_method: identity.map_or(AuthMethod::None, |identity| identity.method),
         login: identity.and_then(|identity| identity.login.as_deref().map(str::to_owned)),
+        client_id: delegation.and_then(|delegation| delegation.client_id.clone()),
+        actors: delegation.map_or_else(Vec::new, |delegation| delegation.actors.clone()),
+        break_glass: identity.is_some_and(|identity| identity.break_glass),
         verb: info.map(|info| info.verb.clone()).unwrap_or_default(),
         object_ref: info.and_then(|info| info.object.clone()),
         user_agent: text(USER_AGENT),
@@ -55,6 +59,9 @@ pub(super) fn of_unreadable(peer: &Peer, received: Timestamp) -> RequestAttribut
         impersonated: None,
         auth_method: AuthMethod::None,
         login: None,
+        client_id: None,
+        actors: Vec::new(),
+        break_glass: false,
         source_ip: peer.connection.source_ip().to_string(),
         http_method: String::new(),
         request_uri: String::new(),

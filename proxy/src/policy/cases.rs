@@ -25,9 +25,9 @@ use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{Decision, Effect, User};
 
 use super::facts::{BodyFact, Facts};
-use super::yaml::{self, Entries, Mistakes, Node};
 use super::{Policy, PolicyErrors};
 use crate::request_info;
+use crate::yaml::{self, Entries, Mistakes, Node};
 
 /// The time of a case that names none: Monday, 2026-11-23, 12:00 UTC.
 const DEFAULT_TIME_MICROS: i64 = 1_795_435_200_000_000;

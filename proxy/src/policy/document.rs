@@ -44,8 +44,8 @@ use std::sync::Arc;
 use super::impersonation::SERVICE_ACCOUNT;
 use super::profile::{Profile, Subjects};
 use super::rule::{Rule, TextPattern};
-use super::yaml::{self, Mistakes, Node};
 use super::{BUILT_IN, PolicyErrors};
+use crate::yaml::{self, Mistakes, Node};
 use rule::read_rule;
 
 /// The most rules one policy may have: keeps loading and the index within a few MiB.

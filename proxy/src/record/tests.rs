@@ -125,6 +125,9 @@ fn request_of(username: &str) -> Arc<RequestAttributes> {
             AuthMethod::StaticToken
         },
         login: None,
+        client_id: None,
+        actors: Vec::new(),
+        break_glass: false,
         source_ip: PEER.to_string(),
         http_method: "GET".into(),
         request_uri: "/api/v1/pods".into(),

@@ -124,6 +124,9 @@ fn add_person(headers: &mut HeaderMap, identity: &Identity) {
     if let Some(uid) = &identity.uid_header {
         headers.insert(IMPERSONATE_UID, uid.clone());
     }
+    for (name, value) in identity.extra_headers.iter() {
+        headers.append(name.clone(), value.clone());
+    }
 }
 
 /// The API server's headers as the client gets them. `rewritten` says that the body may change on its way, so that

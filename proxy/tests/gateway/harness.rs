@@ -13,8 +13,8 @@ use bytes::Bytes;
 use hoop_proxy::mask::MaskKey;
 use hoop_proxy::sample_cluster::SampleCluster;
 use hoop_proxy::{
-    Config, Limits, PolicyReloader, PolicySource, Readiness, ServerIdentity, StaticTokens,
-    UpstreamSource, certificates_from_pem,
+    AuthenticationConfiguration, Config, Limits, PolicyReloader, PolicySource, Readiness,
+    ServerIdentity, StaticTokens, UpstreamSource, certificates_from_pem,
 };
 use hoop_schema::kinds::request::{Intent, Outcome};
 use hoop_schema::{Class, Event, EventHash, Kind, ProducerId, Shard, SourceId};
@@ -62,6 +62,12 @@ pub(crate) struct Setup {
     pub(crate) policy: PolicySource,
     pub(crate) limits: Limits,
     pub(crate) upstream: Option<UpstreamSource>,
+    /// An authentication configuration.
+    pub(crate) authentication: String,
+    pub(crate) review_service_accounts: bool,
+    pub(crate) client_revocations: Option<PathBuf>,
+    /// Who certifies; a new one if not given.
+    pub(crate) ca: Option<Authority>,
 }
 
 /// A running gateway.
@@ -100,6 +106,11 @@ impl Default for Setup {
             policy: PolicySource::Text(POLICY.to_owned()),
             limits: Limits::default(),
             upstream: None,
+            authentication:
+                "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n".into(),
+            review_service_accounts: false,
+            client_revocations: None,
+            ca: None,
         }
     }
 }
@@ -122,7 +133,7 @@ impl Setup {
             std::fs::write(&path, cluster.kubeconfig().unwrap()).unwrap();
             kubeconfig(&path)
         });
-        let ca = Authority::new();
+        let ca = self.ca.unwrap_or_else(Authority::new);
         let log = Arc::new(MemoryLog::new(
             Class::standard(),
             SourceId::from_bytes([1; 4]),
@@ -133,7 +144,10 @@ impl Setup {
             listen: "127.0.0.1:0".parse().unwrap(),
             server_identity: ca.server(),
             client_cas: certificates_from_pem(ca.issuer.pem().as_bytes()).unwrap(),
+            client_revocations: self.client_revocations,
             tokens: StaticTokens::parse(&tokens()).unwrap(),
+            authentication: AuthenticationConfiguration::parse(&self.authentication).unwrap(),
+            review_service_accounts: self.review_service_accounts,
             upstream,
             policy: self.policy,
             mask_key: Arc::new(MaskKey::from_bytes([7; 32])),
@@ -184,10 +198,11 @@ fn tokens() -> String {
         let hash = EventHash::of(format!("token-{name}").as_bytes());
         format!("  - {{name: {name}, groups: [people], sha256: {hash}{more}}}\n")
     };
+    let glass = entry("glass", ", break_glass: true");
     let late = entry("late", ", expires: 2020-01-01T00:00:00Z");
     ["alice", "bob", "robot", "ålice"]
         .iter()
-        .fold(format!("tokens:\n{late}"), |text, name| {
+        .fold(format!("tokens:\n{late}{glass}"), |text, name| {
             text + &entry(name, "")
         })
 }
@@ -441,6 +456,25 @@ impl Authority {
         }
     }
 
+    /// A revocation list with these serial numbers, as PEM.
+    pub(crate) fn revoke(&self, serials: &[u8]) -> String {
+        let revoked = |serial: &u8| rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from(vec![*serial]),
+            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2024, 1, 1),
+            next_update: rcgen::date_time_ymd(2024, 2, 1),
+            crl_number: rcgen::SerialNumber::from(vec![1]),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     fn server(&self) -> ServerIdentity {
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
@@ -467,6 +501,7 @@ impl Authority {
         if expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
+        params.serial_number = Some(rcgen::SerialNumber::from(vec![7]));
         let signing_key = rcgen::KeyPair::generate().unwrap();
         let cert = params.signed_by(&signing_key, &self.issuer).unwrap();
         rcgen::CertifiedKey { cert, signing_key }

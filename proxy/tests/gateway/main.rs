@@ -6,6 +6,8 @@ mod admin;
 mod credentials;
 mod forwarding;
 mod harness;
+mod identity;
+mod issuer;
 mod listener;
 mod masking;
 mod policy;

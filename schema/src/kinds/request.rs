@@ -85,6 +85,15 @@ pub struct RequestAttributes {
     /// What ties the sessions of one login together, as in `session.start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
+    /// The client that the user's token was issued to: `azp` or `client_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Who acts for the user, as the token says in `act` (RFC 8693): the one that sends the request first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<String>,
+    /// Whether the credential is one for emergencies only. Alert on it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub break_glass: bool,
     /// Address of the client, without the port: the peer of the connection, not a header.
     pub source_ip: String,
     /// HTTP method, as sent.
@@ -294,6 +303,10 @@ pub struct Outcome {
     /// Number of `stream.data` events of this request.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stream_events: u64,
+}
+
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -11,7 +11,7 @@ use regex::Regex;
 
 use super::network::Network;
 use super::{ENV, is_object_variable};
-use crate::policy::yaml::suggestion;
+use crate::yaml::suggestion;
 
 /// Stands for `matches` with a compiled pattern.
 pub(super) const MATCHES: &str = "@matches";

@@ -8,7 +8,7 @@ use crate::policy::condition::Condition;
 use crate::policy::impersonation::{SERVICE_ACCOUNT, Targets, is_reserved};
 use crate::policy::lint::LintCode;
 use crate::policy::rule::{EXEC, EXEC_SUBRESOURCES, ResourcePattern, Rule, Scope, TextPattern};
-use crate::policy::yaml::{Entries, Mistakes, Node, Value, suggestion};
+use crate::yaml::{Entries, Mistakes, Node, Value, suggestion};
 
 use super::{read_pattern, service_account};
 

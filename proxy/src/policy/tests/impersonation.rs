@@ -179,6 +179,6 @@ fn the_gateways_own_rights_name_what_the_policy_names() {
         "{text}"
     );
     for document in text.split("---\n").skip(1) {
-        crate::policy::yaml::read(document).unwrap_or_else(|e| panic!("{e}\n{document}"));
+        crate::yaml::read(document).unwrap_or_else(|e| panic!("{e:?}\n{document}"));
     }
 }

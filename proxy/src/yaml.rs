@@ -5,21 +5,19 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{PolicyError, PolicyErrors};
-
 /// A word this similar to a known one (Damerau-Levenshtein, relative to the longer) is taken for a slip of the pen.
 const SIMILAR_ENOUGH: f64 = 0.6;
 
 /// A node of the file.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) line: u64,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: u64,
+    pub(crate) value: Value,
 }
 
 /// What a node holds.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Scalar(String),
     List(Vec<Node>),
@@ -28,35 +26,44 @@ pub(super) enum Value {
 
 /// A key of a map.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) line: u64,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) line: u64,
+    pub(crate) text: String,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// Line, counted from 1; 0 where it is not known.
+    pub(crate) line: u64,
+    /// What was found, and what was meant.
+    pub(crate) message: String,
 }
 
 /// Collects mistakes.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(Vec<PolicyError>);
+pub(crate) struct Mistakes(Vec<Mistake>);
 
 /// The entries of a map, each taken once by name.
-pub(super) struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     line: u64,
     what: &'static str,
     entries: Vec<(&'a Key, &'a Node)>,
 }
 
 /// Reads the file into a tree.
-pub(super) fn read(text: &str) -> Result<Node, PolicyErrors> {
+pub(crate) fn read(text: &str) -> Result<Node, Mistakes> {
     let node: Spanned<Value> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         let whole = error.to_string();
         let message = whole.lines().next().unwrap_or_default().to_owned();
-        PolicyErrors(vec![PolicyError { line, message }])
+        Mistakes(vec![Mistake { line, message }])
     })?;
     Ok(node.into())
 }
 
 /// " (did you mean …)" when `found` resembles one of `known`, else what there is to choose from.
-pub(super) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub(crate) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let near = known
         .clone()
         .map(|word| {
@@ -74,25 +81,26 @@ pub(super) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> +
 
 impl Mistakes {
     /// Notes one.
-    pub(super) fn note(&mut self, line: u64, message: impl Into<String>) {
-        self.0.push(PolicyError {
+    pub(crate) fn note(&mut self, line: u64, message: impl Into<String>) {
+        self.0.push(Mistake {
             line,
             message: message.into(),
         });
     }
 
-    /// All of them by line, if there are any.
-    pub(super) fn into_result(mut self) -> Result<(), PolicyErrors> {
+    /// Itself, if there are any.
+    pub(crate) fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// All of them by line.
+    pub(crate) fn into_sorted(mut self) -> Vec<Mistake> {
         self.0.sort_by_key(|mistake| mistake.line);
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(PolicyErrors(self.0))
-        }
+        self.0
     }
 
     /// The entries of a map whose keys are among `known`. `what` names the thing, as in "a rule".
-    pub(super) fn map<'a>(
+    pub(crate) fn map<'a>(
         &mut self,
         node: &'a Node,
         what: &'static str,
@@ -125,7 +133,7 @@ impl Mistakes {
     }
 
     /// The items of a list.
-    pub(super) fn list<'a>(&mut self, node: &'a Node, key: &str) -> &'a [Node] {
+    pub(crate) fn list<'a>(&mut self, node: &'a Node, key: &str) -> &'a [Node] {
         if let Value::List(items) = &node.value {
             return items;
         }
@@ -137,7 +145,7 @@ impl Mistakes {
     }
 
     /// A text.
-    pub(super) fn text<'a>(&mut self, node: &'a Node, key: &str) -> Option<&'a str> {
+    pub(crate) fn text<'a>(&mut self, node: &'a Node, key: &str) -> Option<&'a str> {
         if let Value::Scalar(text) = &node.value {
             return Some(text);
         }
@@ -149,7 +157,7 @@ impl Mistakes {
     }
 
     /// One of the words of a choice.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         node: &Node,
         key: &str,
@@ -170,7 +178,7 @@ impl Mistakes {
 
 impl<'a> Entries<'a> {
     /// The value of a key.
-    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
         self.entries
             .iter()
             .find(|(k, _)| k.text == key)
@@ -178,7 +186,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn require(&self, key: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
+    pub(crate) fn require(&self, key: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
         let node = self.get(key);
         if node.is_none() {
             mistakes.note(self.line, format!("{} needs \"{key}\"", self.what));
@@ -187,7 +195,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The texts of a list, each with its line; nothing when the key is absent.
-    pub(super) fn texts(&self, key: &str, mistakes: &mut Mistakes) -> Option<Vec<(&'a str, u64)>> {
+    pub(crate) fn texts(&self, key: &str, mistakes: &mut Mistakes) -> Option<Vec<(&'a str, u64)>> {
         let items = mistakes.list(self.get(key)?, key);
         Some(
             items

@@ -1,0 +1,58 @@
+//! The file of revocation lists: read at the start, where it has to be right, and whenever its bytes change.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::authenticate::{CertificateAuthenticator, RevocationError};
+
+/// A file, and who has to know what is in it.
+#[derive(Debug)]
+pub(crate) struct Revocations {
+    file: PathBuf,
+    interval: Duration,
+    certificates: CertificateAuthenticator,
+    read: Vec<u8>,
+}
+
+impl Revocations {
+    /// Reads the file for the first time.
+    pub(crate) async fn open(
+        file: PathBuf,
+        interval: Duration,
+        certificates: CertificateAuthenticator,
+    ) -> Result<Self, RevocationError> {
+        let mut revocations = Self {
+            file,
+            interval,
+            certificates,
+            read: Vec::new(),
+        };
+        revocations.reload().await?;
+        Ok(revocations)
+    }
+
+    /// Looks at the file now and then. What cannot be used changes nothing. Never returns.
+    pub(crate) async fn watch(mut self) {
+        loop {
+            tokio::time::sleep(self.interval).await;
+            if let Err(error) = self.reload().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "the revocation lists could not be read again; those from before stay in force"
+                );
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), RevocationError> {
+        let pem = tokio::fs::read(&self.file)
+            .await
+            .map_err(RevocationError::Read)?;
+        if pem != self.read {
+            self.certificates.revoke(&pem)?;
+            self.read = pem;
+        }
+        Ok(())
+    }
+}
