@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | of a resource, JSON | masked as the rule says | masked, never weaker |
 //! | of a resource, not JSON | an error | the error |
-//! | a log | as it came | as it came |
+//! | a log, or why there is no exec | as it came | as it came |
 //! | of a proxied pod, service or node | as it came | its length only: nothing there has a kind to be masked by |
 //! | of a bare path | as it came | as it came |
 //!
@@ -16,13 +16,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hoop_schema::kinds::request::{
-    AnsweredBy, Decision, Effect, Ended, Level, Masked, RequestAttributes,
+    AnsweredBy, Cause, Decision, Effect, Ended, Level, Masked, RequestAttributes,
 };
 use hoop_schema::kinds::stream::Channel;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 
 use crate::gateway::Handler;
 use crate::mask::{MaskHint, MaskMode, Masker};
@@ -31,6 +32,9 @@ use crate::policy::Verdict;
 use crate::record::{AnswerHead, End, Exchange};
 use crate::request_info::RequestInfo;
 use crate::status::{self, Refusal};
+use crate::tunnel::channels::Decoder;
+use crate::tunnel::negotiate::negotiate;
+use crate::tunnel::{self, Asked, Ends, Tap, Tunnel};
 use crate::upstream::{self, SendError, UpstreamBody};
 
 mod body;
@@ -56,7 +60,8 @@ pub(crate) struct Answering<'a> {
 /// Whether answers to this are searched for secrets, so have to be JSON.
 pub(crate) fn is_inspected(info: &RequestInfo, verdict: &Verdict) -> bool {
     let seen = verdict.mask != MaskMode::None || verdict.level == Level::RequestResponse;
-    seen && info.is_resource && !info.is_proxy_subresource() && !is_log(info)
+    let has_kind = !info.is_proxy_subresource() && !is_log(info) && !info.is_exec_like();
+    seen && info.is_resource && has_kind
 }
 
 fn is_log(info: &RequestInfo) -> bool {
@@ -204,6 +209,60 @@ impl Answering<'_> {
             metrics,
         );
         Response::from_parts(head, body)
+    }
+
+    /// Passes a 101 on: when it is sent, the connection becomes `tunnel`.
+    pub(crate) fn switch(
+        self,
+        asked: &Asked,
+        handshake: &HeaderMap,
+        audit_id: &HeaderValue,
+        mut response: Response<UpstreamBody>,
+        ends: Ends,
+        tunnel: &Mutex<Option<Tunnel>>,
+    ) -> Response<ClientBody> {
+        let decoder = match asked {
+            Asked::Opaque => None,
+            Asked::Stream(purpose) => match negotiate(purpose, handshake, response.headers()) {
+                Ok(protocol) => Some(Decoder::new(&protocol)),
+                Err(_) if self.verdict.level == Level::Metadata => None,
+                Err(error) => {
+                    let decision = Decision {
+                        effect: Effect::Deny,
+                        cause: Cause::Uninspectable,
+                        message: error.to_string(),
+                        ..self.verdict.decision.clone()
+                    };
+                    let end = End {
+                        ended: Ended::GatewayClosed,
+                        masked: Masked::default(),
+                        decision: Some(decision),
+                    };
+                    let message = format!("the stream cannot be recorded: {error}");
+                    let code = StatusCode::BAD_GATEWAY;
+                    return self.own_status(code, "BadGateway", &message, end);
+                }
+            },
+        };
+        self.count();
+        let mut answer = Response::new(ClientBody::none());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *answer.headers_mut() = tunnel::handshake_for_client(response.headers(), audit_id);
+        let head = AnswerHead {
+            status: StatusCode::SWITCHING_PROTOCOLS.as_u16(),
+            reason: None,
+            answered_by: AnsweredBy::Upstream,
+            media_type: None,
+        };
+        let recorder = self.exchange.stream(head, Channel::Opaque);
+        *tunnel.lock() = Some(Tunnel {
+            ends,
+            server: hyper::upgrade::on(&mut response),
+            tap: Mutex::new(Tap::new(decoder, &self.verdict, recorder)),
+            verdict: self.verdict,
+            in_flight: self.in_flight,
+        });
+        answer
     }
 
     /// Reads a small answer before it goes on.

@@ -8,7 +8,7 @@
 //! 5 record it     record            the intent is durable before anything leaves
 //! 6 forward       upstream          the gateway's own credential, acting as the person
 //! 7 answer        answer, mask      masked while it streams; what the client saw is recorded
-//! 8 tunnel        tunnel            exec and other upgrades: refused for now
+//! 8 tunnel        tunnel            exec and other upgrades: copied as they are, decoded for the record
 //! ```
 //!
 //! # Promises
@@ -25,9 +25,11 @@ use bytes::Bytes;
 use hoop_schema::kinds::request::{Decision, Durability, Effect, Level, RequestAttributes, User};
 use hoop_schema::{Class, Timestamp};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 
 use crate::answer::{self, Answering, ClientBody};
 use crate::authenticate::{
@@ -42,7 +44,7 @@ use crate::record::{Clock, Connection, Journal, NewIntent, Placement, RecordErro
 use crate::request_body::{self, RequestBody};
 use crate::request_info::{self, Malformed, RequestInfo};
 use crate::status::Refusal;
-use crate::tunnel;
+use crate::tunnel::{self, Asked, Ends, NotTunnelled, Tunnel};
 use crate::upstream::{self, Forwarded, Upstream};
 
 mod attributes;
@@ -70,6 +72,8 @@ pub(crate) struct Handler {
 pub(crate) struct Peer {
     connection: Connection,
     presented: Presented,
+    /// What the connection turns into after the answer that is under way.
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// The head of a request, understood as far as it can be.
@@ -91,6 +95,17 @@ struct Ruling {
     refusal: Option<Refusal>,
     /// Whom it goes upstream as, if not as the person.
     acting_as: Option<User>,
+    /// What it wants to tunnel, if it asks for an upgrade.
+    asked: Option<Asked>,
+}
+
+/// A request that asks for an upgrade, about to be sent.
+struct Upgrading<'a> {
+    asked: Asked,
+    /// The client's headers.
+    handshake: &'a HeaderMap,
+    request: Request<Full<Bytes>>,
+    client: OnUpgrade,
 }
 
 impl std::fmt::Debug for Handler {
@@ -107,7 +122,7 @@ impl Handler {
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
         let in_flight = InFlight::new(&self.metrics);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let received = (self.clock)();
 
         // Steps 2 and 3: who asks, and for what?
@@ -126,7 +141,7 @@ impl Handler {
             self.journal
                 .open(&peer.connection, Arc::clone(&attributes), session(&head));
 
-        // Steps 4 and 8: may they? The body of what is allowed so far is read and looked at, and earlier where a rule
+        // Step 4: may they? The body of what is allowed so far is read and looked at, and earlier where a rule
         // asks for it.
         let (mut ruling, mut body) = self.judge(&call, &head, &attributes, &peer, body).await;
         if let (Some(user), None) = (&ruling.acting_as, &attributes.impersonated) {
@@ -147,11 +162,12 @@ impl Handler {
         };
         let (identity, info) = match (&call.identity, &call.info, ruling.refusal) {
             (Ok(identity), Ok(info), None) => (identity, info),
-            (_, info, Some(refusal)) => {
+            // Who is not known and what is not understood was refused in step 4.
+            (_, info, refusal) => {
                 let discovery = info.as_ref().is_ok_and(RequestInfo::is_discovery);
+                let refusal = refusal.unwrap_or_else(|| Refusal::broken("it was not understood"));
                 return answering.refuse(&refusal, discovery);
             }
-            _ => unreachable!("who is not known and what is not understood was refused in step 4"),
         };
 
         // Step 6: forward, acting as the person.
@@ -167,6 +183,16 @@ impl Handler {
         };
         let question = info.is_self_review().then(|| body.bytes.clone());
         let request = forward(&head, body.bytes, &forwarded);
+        if let (Some(asked), Some(client)) = (ruling.asked, head.extensions.remove()) {
+            // Step 8, if the API server agrees.
+            let upgrade = Upgrading {
+                asked,
+                handshake: &head.headers,
+                request,
+                client,
+            };
+            return switch(answering, info, &audit_id, upgrade, &peer).await;
+        }
         let mut response = match self
             .upstream
             .send(request, info.is_proxy_subresource())
@@ -223,6 +249,7 @@ impl Handler {
         Peer {
             connection: self.journal.connection(source_ip),
             presented,
+            tunnel: Mutex::default(),
         }
     }
 
@@ -318,22 +345,24 @@ impl Handler {
             Ok(verdict) => verdict,
             Err(refusal) => return refused(refusal),
         };
-        let refusal = match verdict.decision.effect {
-            // Step 8 will take over from here.
-            Effect::Allow => {
-                tunnel::requested(&head.method, &head.headers, info).map(Refusal::upgrade)
+        let (upgrade, refusal) = match verdict.decision.effect {
+            Effect::Allow => match tunnel::asked(head, info) {
+                Ok(upgrade) => (upgrade, None),
+                Err(NotTunnelled(why)) => (None, Some(Refusal::upgrade(why))),
+            },
+            Effect::Deny => (None, Some(Refusal::denied(&verdict.decision))),
+            Effect::Hold => {
+                let audit_id = &attributes.audit_id;
+                let refusal = Refusal::approval_required(&verdict.decision, audit_id);
+                (None, Some(refusal))
             }
-            Effect::Deny => Some(Refusal::denied(&verdict.decision)),
-            Effect::Hold => Some(Refusal::approval_required(
-                &verdict.decision,
-                &attributes.audit_id,
-            )),
         };
         let pinned = verdict.act_as.as_deref().map(judging::service_account);
         let mut ruling = Ruling {
             verdict,
             refusal: None,
             acting_as: asked.or(pinned),
+            asked: upgrade,
         };
         if let Some(refusal) = refusal {
             ruling.refuse(refusal);
@@ -386,6 +415,13 @@ impl Handler {
     }
 }
 
+impl Peer {
+    /// What the connection turned into, once HTTP is over on it.
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().take()
+    }
+}
+
 impl Call {
     fn verb_class(&self) -> VerbClass {
         self.info.as_ref().map_or(VerbClass::Other, |info| {
@@ -416,6 +452,7 @@ impl Ruling {
             },
             refusal: None,
             acting_as: None,
+            asked: None,
         };
         ruling.refuse(refusal);
         ruling
@@ -468,6 +505,31 @@ impl Ruling {
 /// What ties the requests of one `kubectl` command together.
 fn session(head: &Parts) -> Option<&str> {
     head.headers.get("kubectl-session")?.to_str().ok()
+}
+
+/// Step 8: a stream from here on, if the API server switches; else its answer is one like any other.
+async fn switch(
+    answering: Answering<'_>,
+    info: &RequestInfo,
+    audit_id: &HeaderValue,
+    mut upgrade: Upgrading<'_>,
+    peer: &Peer,
+) -> Response<ClientBody> {
+    tunnel::add_handshake(upgrade.handshake, upgrade.request.headers_mut());
+    let handshake = upgrade.request.headers().clone();
+    let upstream = &answering.handler.upstream;
+    let answer = upstream.upgrade(upgrade.request, info.is_proxy_subresource());
+    let (response, slot) = match answer.await {
+        Ok(answer) => answer,
+        Err(error) => return answering.unreachable(&error),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return answering.relay(info, audit_id, response).await;
+    }
+    let client = upgrade.client;
+    let ends = Ends { client, slot };
+    let asked = &upgrade.asked;
+    answering.switch(asked, &handshake, audit_id, response, ends, &peer.tunnel)
 }
 
 /// Path and query as sent; the empty string for targets that have none.

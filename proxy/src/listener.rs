@@ -198,8 +198,12 @@ impl Listener {
             .max_headers(HEADERS_READ_MAX)
             .max_buf_size(HEAD_BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        let result = until_stopped(connection, stopped, http1::Connection::graceful_shutdown).await;
-        if let Err(error) = result {
+        let connection = connection.with_upgrades();
+        let ask_to_end = http1::UpgradeableConnection::graceful_shutdown;
+        let result = until_stopped(connection, stopped, ask_to_end).await;
+        if let Some(tunnel) = peer.take_tunnel() {
+            tunnel.run().await;
+        } else if let Err(error) = result {
             if error.is_parse() {
                 handler.unreadable(&peer, error.is_parse_too_large()).await;
             }

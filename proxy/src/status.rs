@@ -192,11 +192,8 @@ impl Refusal {
         )
     }
 
-    /// 403: exec, attach, port-forward and other upgrades.
-    pub(crate) fn upgrade(what: &str) -> Self {
-        let message = format!(
-            "{what} is not served by this gateway yet, since it could not be recorded; get, list, watch, logs and writes are"
-        );
+    /// 403: an upgrade that could not be recorded.
+    pub(crate) fn upgrade(message: String) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "Forbidden",

@@ -1,8 +1,9 @@
 //! Step 8: requests that turn their connection into a stream of its own: exec, attach, port-forward, WebSocket watches
 //! and whatever else upgrades.
 //!
-//! They are recognised here and refused, since what passes through them could not be recorded yet. Tunnelling them
-//! takes `requested`'s place in the gateway: only after an upstream 101, decoded from copies.
+//! The API server decides first: only after its 101 the client gets one, with the same choice of protocol. From then
+//! on [`run`] copies the bytes as they are, and [`tap`] decodes copies of them for the record. A stream that cannot be
+//! decoded is closed, and its outcome says why; under a rule with `record: Metadata` it goes on.
 //!
 //! Decoding is pure and in three storeys: [`negotiate`] says what the bytes are, [`websocket`] and [`spdy`] decode
 //! frames, [`channels`] what they mean; [`bearer`] takes a token out of the handshake.
@@ -13,10 +14,21 @@ pub mod negotiate;
 pub mod spdy;
 pub mod websocket;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, Method};
+mod run;
+mod tap;
+
+pub(crate) use run::{Ends, Tunnel};
+pub(crate) use tap::Tap;
+
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::request_info::RequestInfo;
+use negotiate::Purpose;
 
 /// Which side of a stream sent something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,34 +52,119 @@ impl Direction {
     }
 }
 
-/// What a request would tunnel, in words for the person who asked; `None` for an ordinary request.
-pub(crate) fn requested(
-    method: &Method,
-    headers: &HeaderMap,
-    info: &RequestInfo,
-) -> Option<&'static str> {
-    if info.is_exec_like() {
-        // Whatever the HTTP method, and with or without an Upgrade header.
-        return Some(match info.subresource() {
-            "exec" => "exec",
-            "attach" => "attach",
-            _ => "port-forward",
-        });
-    }
+/// What a request that asks for an upgrade wants to tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// exec, attach or port-forward: decoded and recorded.
+    Stream(Purpose),
+    /// What a proxied pod, service or node upgrades to: only its bytes are counted, since nothing there has a kind.
+    Opaque,
+}
+
+/// Why an upgrade is not tunnelled, in words for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotTunnelled(pub(crate) String);
+
+/// What a request would tunnel; `None` for an ordinary request.
+///
+/// # Errors
+/// When it is exec-like without an upgrade that can be recorded, or upgrades something else.
+pub(crate) fn asked(head: &Parts, info: &RequestInfo) -> Result<Option<Asked>, NotTunnelled> {
+    let headers = &head.headers;
     let names_upgrade = headers.get_all(CONNECTION).iter().any(|value| {
         value
             .as_bytes()
             .split(|b| *b == b',')
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
-    if headers.contains_key(UPGRADE) || names_upgrade || *method == Method::CONNECT {
-        return Some(if info.is_watch() {
-            "a watch over WebSocket"
-        } else {
-            "an upgraded connection"
-        });
+    let wants = headers.contains_key(UPGRADE) || names_upgrade || head.method == Method::CONNECT;
+    if !info.is_exec_like() && !wants {
+        return Ok(None);
     }
-    None
+    let refuse = |what: &str| Err(NotTunnelled(what.to_owned()));
+    if info.is_exec_like() {
+        // Whatever the HTTP method: it is one action.
+        let mut protocols = headers.get_all(UPGRADE).iter();
+        let known = protocols.next().is_some_and(|protocol| {
+            let protocol = protocol.as_bytes();
+            protocol.eq_ignore_ascii_case(b"websocket")
+                || protocol.eq_ignore_ascii_case(b"SPDY/3.1")
+        });
+        if !known
+            || !names_upgrade
+            || protocols.next().is_some()
+            || head.version != Version::HTTP_11
+        {
+            return refuse(
+                "exec, attach and port-forward need an HTTP/1.1 connection that is upgraded to websocket or SPDY/3.1",
+            );
+        }
+        if let Err(error) = bearer::take_bearer_token(&mut headers.clone()) {
+            return refuse(&error.to_string());
+        }
+        let purpose = if info.subresource() == "portforward" {
+            let query = head.uri.query().unwrap_or_default();
+            let ports: Vec<_> = url::form_urlencoded::parse(query.as_bytes())
+                .filter(|(name, _)| name == "ports")
+                .map(|(_, value)| value)
+                .collect();
+            let ports = negotiate::forwarded_ports(ports.iter().map(|value| &**value))
+                .map_err(|error| NotTunnelled(error.to_string()))?;
+            Purpose::PortForward { ports }
+        } else {
+            Purpose::Command
+        };
+        return Ok(Some(Asked::Stream(purpose)));
+    }
+    if info.is_proxy_subresource() && headers.contains_key(UPGRADE) && names_upgrade {
+        return Ok(Some(Asked::Opaque));
+    }
+    if info.is_watch() {
+        return refuse(
+            "a watch over WebSocket is not served, since it could not be recorded; watch over HTTP is",
+        );
+    }
+    refuse("an upgraded connection is not served here, since it could not be recorded")
+}
+
+/// Adds the handshake of the client to the request for the API server: what [`crate::upstream`] drops from every other
+/// request. No extension is offered, since frames might be compressed, and a token is taken out.
+pub(crate) fn add_handshake(client: &HeaderMap, upstream: &mut HeaderMap) {
+    let names = [
+        SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_VERSION,
+        SEC_WEBSOCKET_PROTOCOL,
+        UPGRADE,
+    ];
+    for name in names {
+        for value in client.get_all(&name) {
+            upstream.append(&name, value.clone());
+        }
+    }
+    upstream.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if bearer::take_bearer_token(upstream).is_err() {
+        // What cannot be read is not sent on; [`asked`] has refused it before.
+        upstream.remove(SEC_WEBSOCKET_PROTOCOL);
+    }
+}
+
+/// Turns the headers of a 101 into those for the client.
+pub(crate) fn handshake_for_client(upstream: &HeaderMap, audit_id: &HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let names = [
+        UPGRADE,
+        SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_PROTOCOL,
+        negotiate::STREAM_PROTOCOL_VERSION,
+    ];
+    for name in names {
+        for value in upstream.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert("audit-id", audit_id.clone());
+    headers
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use kube::config::KubeConfigOptions;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::authenticate::TokenReviewer;
 use crate::config::{Limits, UpstreamSource};
@@ -134,16 +135,7 @@ impl Upstream {
         mut request: Request<Full<Bytes>>,
         proxied: bool,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.connector.host().clone());
-        if let Some(authorization) = self
-            .credential
-            .authorization()
-            .await
-            .map_err(SendError::Credential)?
-        {
-            headers.insert(AUTHORIZATION, authorization);
-        }
+        self.introduce(request.headers_mut()).await?;
         let answer = self.exchange(request);
         let response = if proxied {
             answer.await?
@@ -153,12 +145,51 @@ impl Upstream {
                 .map_err(|_| SendError::Timeout)??
         };
         if response.status() == StatusCode::UNAUTHORIZED && !proxied {
-            // It is the gateway that was not recognised, not the person.
-            self.credential.refused().await;
-            self.connector.renew(self.credential.config()).await;
-            return Err(SendError::Refused);
+            return Err(self.not_recognised().await);
         }
         Ok(response)
+    }
+
+    /// Sends one request that asks for an upgrade, over a connection of its own. The permit counts it among the
+    /// connections for as long as it is kept.
+    pub(crate) async fn upgrade(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        proxied: bool,
+    ) -> Result<(Response<UpstreamBody>, OwnedSemaphorePermit), SendError> {
+        self.introduce(request.headers_mut()).await?;
+        let slot = self.pool.slot().await.ok_or(SendError::Exhausted)?;
+        let stream = self.connector.open().await.map_err(SendError::Connect)?;
+        let answer = connection::upgrade(stream, request);
+        let response = tokio::time::timeout(self.head_timeout, answer)
+            .await
+            .map_err(|_| SendError::Timeout)?
+            .map_err(SendError::Broken)?;
+        if response.status() == StatusCode::UNAUTHORIZED && !proxied {
+            return Err(self.not_recognised().await);
+        }
+        Ok((UpstreamBody::alone(response), slot))
+    }
+
+    /// The gateway's own `Host` and credential.
+    async fn introduce(&self, headers: &mut HeaderMap) -> Result<(), SendError> {
+        headers.insert(HOST, self.connector.host().clone());
+        let authorization = self
+            .credential
+            .authorization()
+            .await
+            .map_err(SendError::Credential)?;
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        Ok(())
+    }
+
+    /// A 401: it is the gateway that was not recognised, not the person.
+    async fn not_recognised(&self) -> SendError {
+        self.credential.refused().await;
+        self.connector.renew(self.credential.config()).await;
+        SendError::Refused
     }
 
     async fn exchange(

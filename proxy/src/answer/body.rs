@@ -210,6 +210,11 @@ impl Seen {
 }
 
 impl ClientBody {
+    /// No body.
+    pub(super) fn none() -> Self {
+        Self(Inner::Over)
+    }
+
     /// A body that is there in full. `recorder` has it already, and gets `end` when the client took it.
     pub(super) fn whole(
         bytes: Bytes,
@@ -386,7 +391,7 @@ impl Body for ClientBody {
             }
             Inner::Whole(_) => {
                 let Inner::Whole(whole) = std::mem::replace(&mut self.0, Inner::Over) else {
-                    unreachable!("matched above")
+                    return Poll::Ready(None);
                 };
                 whole.recorder.finish(whole.end);
                 Poll::Ready(Some(Ok(Frame::data(whole.bytes))))

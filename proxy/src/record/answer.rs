@@ -142,6 +142,7 @@ impl AnswerRecorder {
             body,
             masked: end.masked,
             stream_events: 0,
+            exit_code: None,
         };
         course.finish(answer, end.decision);
     }

@@ -38,6 +38,10 @@ pub(super) enum Patience {
 pub(super) type Verdict = Result<(), Arc<AppendError>>;
 
 /// An event on its way.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is that of every request, which should not take an allocation more"
+)]
 pub(super) enum Delivery {
     /// Whoever has this may wait for the log.
     Waited(Waited),

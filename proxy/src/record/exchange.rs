@@ -100,6 +100,7 @@ pub(super) struct Answer {
     pub(super) body: Option<MaskedBody>,
     pub(super) masked: Masked,
     pub(super) stream_events: u64,
+    pub(super) exit_code: Option<u8>,
 }
 
 impl Exchange {
@@ -219,6 +220,7 @@ impl Drop for Exchange {
                     body: None,
                     masked: Masked::default(),
                     stream_events: 0,
+                    exit_code: None,
                 },
                 None,
             );
@@ -337,6 +339,7 @@ impl Course {
             body: None,
             masked: answer.masked,
             stream_events: answer.stream_events,
+            exit_code: answer.exit_code,
         };
         let apart = decided.log != decided.body_log;
         let mut pieces = Vec::new();

@@ -74,6 +74,7 @@ struct Open {
     sent: u64,
     received: u64,
     events: u64,
+    exit_code: Option<u8>,
     first_byte_us: u64,
     timer: bool,
     flow: Flow,
@@ -95,6 +96,7 @@ impl StreamRecorder {
             sent: 0,
             received: 0,
             events: 0,
+            exit_code: None,
             first_byte_us: course.elapsed_us(),
             timer: false,
             flow: Flow::Recorded,
@@ -185,6 +187,11 @@ impl StreamRecorder {
             .into()
         });
         open.flow
+    }
+
+    /// The command ended with this code.
+    pub fn exited(&mut self, code: u8) {
+        self.open.lock().exit_code = Some(code);
     }
 
     /// Counts bytes that passed, of a stream whose data comes through [`StreamRecorder::push_at`].
@@ -324,6 +331,7 @@ impl Open {
             body: None,
             masked: end.masked,
             stream_events: self.events,
+            exit_code: self.exit_code,
         };
         course.finish(answer, end.decision);
     }

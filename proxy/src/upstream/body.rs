@@ -31,6 +31,15 @@ struct Held {
 }
 
 impl UpstreamBody {
+    /// The body of an answer whose connection is of this request alone, and driven elsewhere.
+    pub(super) fn alone(response: Response<Incoming>) -> Response<Self> {
+        response.map(|incoming| Self {
+            incoming,
+            held: None,
+            replaced: None,
+        })
+    }
+
     pub(super) fn attach(
         response: Response<Incoming>,
         link: Link,

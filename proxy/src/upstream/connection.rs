@@ -84,6 +84,25 @@ impl Link {
     }
 }
 
+/// Sends one request that may turn its connection into a stream: then the answer is a 101, and hyper's `upgrade` gives
+/// the stream. The connection is of this request alone.
+pub(super) async fn upgrade(
+    stream: Stream,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(ANSWER_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // It ends with the stream, or with the body of an answer that is none.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to the API server broke off");
+        }
+    });
+    sender.send_request(request).await
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")

@@ -94,8 +94,13 @@ impl Connector {
         }
     }
 
-    /// A new connection.
+    /// A new connection for ordinary requests.
     pub(super) async fn connect(&self) -> io::Result<Link> {
+        Link::new(self.open().await?).await
+    }
+
+    /// A new connection's bytes.
+    pub(super) async fn open(&self) -> io::Result<Stream> {
         let connecting = async {
             let (host, port) = &self.address;
             let tcp = TcpStream::connect((host.as_str(), *port)).await?;
@@ -105,14 +110,13 @@ impl Connector {
                 .with_interval(KEEPALIVE_INTERVAL)
                 .with_retries(KEEPALIVE_PROBES);
             socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-            let stream = match &self.tls {
+            Ok(match &self.tls {
                 None => Stream::Plain(tcp),
                 Some((config, server)) => {
                     let connector = TlsConnector::from(config.load_full());
                     Stream::Tls(Box::new(connector.connect(server.clone(), tcp).await?))
                 }
-            };
-            Link::new(stream).await
+            })
         };
         tokio::time::timeout(self.timeout, connecting)
             .await

@@ -156,6 +156,7 @@ impl Gateway {
                 body: asked.got.as_ref().map(body),
                 masked,
                 stream_events: asked.frames.len() as u64,
+                exit_code: None,
             },
         );
     }

@@ -148,6 +148,7 @@ fn request_kinds() -> Vec<Kind> {
             body: Some(response_body),
             masked: Masked::default(),
             stream_events: 1,
+            exit_code: None,
         }
         .into(),
     ]
@@ -472,6 +473,7 @@ proptest! {
             body: None,
             masked: Masked::default(),
             stream_events: 0,
+            exit_code: None,
         });
         let encoded = encode(&envelope(seq, None), &kind).unwrap();
         prop_assert!(!encoded.bytes.contains(&b'\n'));

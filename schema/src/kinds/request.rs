@@ -303,6 +303,9 @@ pub struct Outcome {
     /// Number of `stream.data` events of this request.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stream_events: u64,
+    /// Exit code of the command, of an exec or attach whose end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
 }
 
 fn is_false(truth: &bool) -> bool {
