@@ -223,7 +223,7 @@ impl Bed {
     ) -> Client {
         let stream = self.connect(certificate, b"http/1.1").await;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Client(sender)
     }
 
@@ -554,6 +554,7 @@ impl Fake {
                     drop(
                         hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(stream), service)
+                            .with_upgrades()
                             .await,
                     );
                     open.fetch_sub(1, Ordering::SeqCst);

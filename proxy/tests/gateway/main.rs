@@ -15,3 +15,4 @@ mod recording;
 mod refusals;
 mod reload;
 mod streams;
+mod tunnels;

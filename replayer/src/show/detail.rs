@@ -11,6 +11,9 @@ use crate::output::text::{Style, Text};
 use crate::timeline::Request;
 use crate::when;
 
+/// Before what is said of a stream: below the verb.
+const STREAM_INDENT: &str = "           ";
+
 /// Before every line of a body.
 const INDENT: &str = "           │ ";
 
@@ -150,32 +153,65 @@ fn diff(before: &Value, after: &Value) -> Vec<Text> {
     lines
 }
 
-/// One line that sums up a stream.
-pub(super) fn stream_summary(request: &Request) -> Option<Text> {
-    let first = request.stream.first()?;
-    let mut bytes = 0u64;
-    let mut frames = 0u64;
+/// One line for each channel of a stream, and one that says how the command ended.
+pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
+    let mut channels: Vec<(Channel, u64, u64, u64)> = Vec::new();
     for data in &request.stream {
+        let at = channels.iter().position(|c| c.0 == data.channel);
+        let at = at.unwrap_or_else(|| {
+            channels.push((data.channel, 0, 0, 0));
+            channels.len() - 1
+        });
+        let (channel, pieces, bytes, frames) = &mut channels[at];
         let piece = content::piece(data.encoding, &data.content).unwrap_or_default();
-        bytes += piece.len() as u64;
-        if data.channel == Channel::Watch {
-            frames += piece.iter().filter(|b| **b == b'\n').count() as u64;
+        *pieces += 1;
+        *bytes += piece.len() as u64;
+        if *channel == Channel::Watch {
+            *frames += piece.iter().filter(|b| **b == b'\n').count() as u64;
         }
     }
-    let name = format!("{:?}", first.channel).to_lowercase();
-    let mut text = format!("{name} stream: ");
-    if frames > 0 {
-        text.push_str(&format!("{}, ", when::counted(frames, "frame")));
+    let mut lines = Vec::new();
+    for (channel, pieces, bytes, frames) in channels {
+        let mut text = format!("{} stream: ", channel_name(channel));
+        if frames > 0 {
+            text.push_str(&format!("{}, ", when::counted(frames, "frame")));
+        }
+        let pieces = when::counted(pieces, "piece");
+        text.push_str(&format!("{} in {pieces}", when::bytes(bytes)));
+        lines.push(Text::styled(Style::Dim, format!("{STREAM_INDENT}{text}")));
     }
-    let pieces = when::counted(request.stream.len() as u64, "piece");
-    text.push_str(&format!("{} in {pieces}", when::bytes(bytes)));
-    Some(Text::styled(Style::Dim, format!("           {text}")))
+    if let Some(code) = request.outcome.as_ref().and_then(|o| o.exit_code) {
+        let style = if code == 0 { Style::Dim } else { Style::Warn };
+        lines.push(Text::styled(
+            style,
+            format!("{STREAM_INDENT}exit code {code}"),
+        ));
+    }
+    lines
+}
+
+fn channel_name(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Watch => "watch",
+        Channel::Log => "log",
+        Channel::Stdin => "stdin",
+        Channel::Stdout => "stdout",
+        Channel::Stderr => "stderr",
+        Channel::Error => "status",
+        Channel::PortIn => "to port",
+        Channel::PortOut => "from port",
+        Channel::Opaque => "opaque",
+    }
 }
 
 fn stream_lines(stream: &[StreamData]) -> Vec<Text> {
     let mut lines = Vec::new();
+    let has_channels = stream.iter().any(|data| data.channel != stream[0].channel);
     for data in stream {
-        let at = format!("+{} ", when::duration(data.at_us));
+        let mut at = format!("+{} ", when::duration(data.at_us));
+        if has_channels {
+            at.push_str(&format!("{:<9} ", channel_name(data.channel)));
+        }
         match content::piece(data.encoding, &data.content).map(String::from_utf8) {
             Some(Ok(text)) => {
                 for line in text.lines() {
