@@ -185,19 +185,11 @@ impl Handler {
         let request = forward(&head, body.bytes, &forwarded);
         if let (Some(asked), Some(client)) = (ruling.asked, head.extensions.remove()) {
             // Step 8, if the API server agrees.
-            let upgrade = Upgrading {
-                asked,
-                handshake: &head.headers,
-                request,
-                client,
-            };
+            let upgrade = Upgrading::new(asked, &head, request, client);
             return switch(answering, info, &audit_id, upgrade, &peer).await;
         }
-        let mut response = match self
-            .upstream
-            .send(request, info.is_proxy_subresource())
-            .await
-        {
+        let proxied = info.is_proxy_subresource();
+        let mut response = match self.upstream.send(request, proxied).await {
             Ok(response) => response,
             Err(error) => return answering.unreachable(&error),
         };
@@ -412,6 +404,22 @@ impl Handler {
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum();
         bytes > self.limits.header_bytes_max || head.headers.len() > self.limits.headers_max
+    }
+}
+
+impl<'a> Upgrading<'a> {
+    fn new(
+        asked: Asked,
+        head: &'a Parts,
+        request: Request<Full<Bytes>>,
+        client: OnUpgrade,
+    ) -> Self {
+        Self {
+            asked,
+            handshake: &head.headers,
+            request,
+            client,
+        }
     }
 }
 
