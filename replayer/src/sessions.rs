@@ -94,7 +94,7 @@ impl View {
                 "{prefix:?} is no session id: give its first hexadecimal digits, as `hoop-replay list` shows them"
             )));
         }
-        let wanted = |id: &SessionId| id.to_string().starts_with(&prefix);
+        let wanted = |id: &str| id.starts_with(&prefix);
         let mut found: BTreeMap<SessionId, Vec<(StoredFile, u64, u64)>> = BTreeMap::new();
         let mut damaged = Vec::new();
         for file in &self.catalog.files {
@@ -110,7 +110,7 @@ impl View {
             }
         }
         for (_, row) in self.tail_rows() {
-            if wanted(&row.session_id) {
+            if wanted(&row.session_id.to_string()) {
                 found.entry(row.session_id).or_default();
             }
         }

@@ -76,8 +76,9 @@ pub async fn verify(view: &View, scope: Scope, progress: &mut Progress) -> Resul
         holds_session: HashSet::new(),
     };
     if let Some(session) = scope.session {
+        let session = session.to_string();
         for file in &view.catalog.files {
-            match view.evidence.sessions_of(file, |id| *id == session).await {
+            match view.evidence.sessions_of(file, |id| id == session).await {
                 Ok(part) if part.sessions.is_empty() => {}
                 Ok(_) | Err(Error::Damaged { .. }) => {
                     walk.holds_session.insert(file.name.to_string());

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use hoop_schema::SessionId;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 
 use super::file::{SessionFile, open_parquet, stream};
@@ -27,14 +26,14 @@ pub struct FileSessions {
 }
 
 impl Evidence {
-    /// The sessions of `file` that `wanted` accepts.
+    /// The sessions of `file` whose ids, as they are written, `wanted` accepts.
     ///
     /// # Errors
     /// When the store does not answer, or neither the index nor the file can be read.
     pub async fn sessions_of(
         &self,
         file: &StoredFile,
-        wanted: impl Fn(&SessionId) -> bool,
+        wanted: impl Fn(&str) -> bool,
     ) -> Result<FileSessions, Error> {
         if let Some(mut reader) = self.index_reader(file)
             && let Ok(sessions) = from_index(&mut reader, &wanted).await
@@ -67,7 +66,7 @@ impl Evidence {
 
 async fn from_index(
     reader: &mut ObjectReader,
-    wanted: &impl Fn(&SessionId) -> bool,
+    wanted: &impl Fn(&str) -> bool,
 ) -> ParquetResult<Vec<SessionRows>> {
     let odd = || ParquetError::General("not an index of sessions".into());
     let metadata = open_parquet(reader).await?;
@@ -85,10 +84,11 @@ async fn from_index(
         };
         let (first_rows, row_counts) = (number("first_row")?, number("events")?);
         for i in 0..batch.num_rows() {
-            let session_id = ids.value(i).parse().map_err(|_| odd())?;
-            if wanted(&session_id) {
+            let id = ids.value(i);
+            // Tens of thousands of sessions are passed over for each one that is wanted, so no other is parsed.
+            if wanted(id) {
                 sessions.push(SessionRows {
-                    session_id,
+                    session_id: id.parse().map_err(|_| odd())?,
                     first_row: u64::try_from(first_rows.value(i)).map_err(|_| odd())?,
                     row_count: u64::try_from(row_counts.value(i)).map_err(|_| odd())?,
                 });
@@ -101,12 +101,12 @@ async fn from_index(
 /// Finds the sessions of a file without its index: rows are clustered by session.
 async fn from_file(
     file: &SessionFile,
-    wanted: &impl Fn(&SessionId) -> bool,
+    wanted: &impl Fn(&str) -> bool,
 ) -> Result<Vec<SessionRows>, Error> {
     let damaged = |what: String| Error::damaged(&file.stored.name, what);
     let mut batches = file.stream(&["session_id"], 0..u64::MAX).await?;
     let mut sessions: Vec<SessionRows> = Vec::new();
-    let mut last: Option<SessionId> = None;
+    let mut last: Option<(String, bool)> = None;
     let mut row = 0;
     while let Some(batch) = batches
         .try_next()
@@ -118,20 +118,28 @@ async fn from_file(
             .and_then(|c| c.as_string_opt::<i32>())
             .ok_or_else(|| damaged("it has no column session_id of text".into()))?;
         for id in ids.iter() {
-            let id: SessionId = id
-                .and_then(|id| id.parse().ok())
-                .ok_or_else(|| damaged(format!("row {row} has no session_id")))?;
-            if last == Some(id) && wanted(&id) {
-                let session = sessions.last_mut().expect("pushed with its first row");
-                session.row_count += 1;
-            } else if wanted(&id) {
-                sessions.push(SessionRows {
-                    session_id: id,
-                    first_row: row,
-                    row_count: 1,
-                });
+            let id = id.unwrap_or_default();
+            match &last {
+                Some((before, true)) if before == id => {
+                    let session = sessions.last_mut().expect("pushed with its first row");
+                    session.row_count += 1;
+                }
+                Some((before, false)) if before == id => {}
+                _ => {
+                    let session_id = id
+                        .parse()
+                        .map_err(|_| damaged(format!("row {row} has no session_id")))?;
+                    let is_wanted = wanted(id);
+                    if is_wanted {
+                        sessions.push(SessionRows {
+                            session_id,
+                            first_row: row,
+                            row_count: 1,
+                        });
+                    }
+                    last = Some((id.to_owned(), is_wanted));
+                }
             }
-            last = Some(id);
             row += 1;
         }
     }
