@@ -166,7 +166,7 @@ fn events(bytes: &[Bytes], rows: &[u32], tree: &mut MerkleTree) -> Result<ArrayR
 
 /// What session files and their indexes share.
 pub(crate) fn properties() -> WriterPropertiesBuilder {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("3 is a level of zstd");
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("1 is a level of zstd");
     WriterProperties::builder()
         .set_created_by(WRITER.to_owned())
         .set_compression(Compression::ZSTD(level))
