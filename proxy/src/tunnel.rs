@@ -2,7 +2,7 @@
 //! and whatever else upgrades.
 //!
 //! The API server decides first: only after its 101 the client gets one, with the same choice of protocol. From then
-//! on [`run`] copies the bytes as they are, and [`tap`] decodes copies of them for the record. A stream that cannot be
+//! on `run` copies the bytes as they are, and `tap` decodes copies of them for the record. A stream that cannot be
 //! decoded is closed, and its outcome says why; under a rule with `record: Metadata` it goes on.
 //!
 //! Decoding is pure and in three storeys: [`negotiate`] says what the bytes are, [`websocket`] and [`spdy`] decode
