@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::policy::{BodyFact, Facts, Policy, ReviewedRules, hypothetical};
+use crate::request_info::RequestInfo;
 use crate::upstream::UpstreamBody;
 use hoop_schema::kinds::request::Effect;
 
@@ -32,7 +33,9 @@ pub(super) async fn join(
     let joined = match serde_json::from_slice::<Value>(&answer) {
         Ok(mut review) if review.get("status").is_some_and(Value::is_object) => {
             if resource == "selfsubjectaccessreviews" {
-                join_access(policy, facts, question, &mut review["status"]);
+                // The answer repeats the question, in JSON, as the API server understood it; kubectl asks in protobuf.
+                let asked = hypothetical(&answer).or_else(|| hypothetical(question));
+                join_access(policy, facts, asked, &mut review["status"]);
             } else {
                 join_rules(policy, facts, question, &mut review["status"]);
             }
@@ -58,8 +61,8 @@ async fn read(body: &mut UpstreamBody) -> Option<Bytes> {
     Some(answer.freeze())
 }
 
-fn join_access(policy: &Policy, facts: &Facts<'_>, question: &[u8], status: &mut Value) {
-    let decision = hypothetical(question).and_then(|asked| {
+fn join_access(policy: &Policy, facts: &Facts<'_>, asked: Option<RequestInfo>, status: &mut Value) {
+    let decision = asked.and_then(|asked| {
         let facts =
             Facts::new(facts.user, &asked, facts.source_ip, facts.now).with_body(BodyFact::Unknown);
         policy.decide(&facts).map(|verdict| verdict.decision)
@@ -81,12 +84,19 @@ fn join_access(policy: &Policy, facts: &Facts<'_>, question: &[u8], status: &mut
 fn join_rules(policy: &Policy, facts: &Facts<'_>, question: &[u8], status: &mut Value) {
     let namespace = serde_json::from_slice::<Value>(question)
         .ok()
-        .and_then(|review| Some(review["spec"]["namespace"].as_str()?.to_owned()))
-        .unwrap_or_default();
+        .and_then(|review| Some(review["spec"]["namespace"].as_str()?.to_owned()));
     let cluster: ReviewedRules = serde_json::from_value(status.take()).unwrap_or(ReviewedRules {
         incomplete: true,
         ..ReviewedRules::default()
     });
-    let joined = policy.review_rules(facts.user, &namespace, cluster);
+    let mut joined = policy.review_rules(
+        facts.user,
+        namespace.as_deref().unwrap_or_default(),
+        cluster,
+    );
+    if namespace.is_none() {
+        // kubectl asks in protobuf, and this answer does not repeat its question: rules of single namespaces are left out.
+        joined.incomplete = true;
+    }
     *status = serde_json::to_value(joined).expect("lists of texts have a JSON form");
 }
