@@ -82,6 +82,7 @@ verdict "64 connections: CPU per request over nginx's" \
   "$(ratio "$(median gateway 64 cpu_us_per_request)" "$(median nginx 64 cpu_us_per_request)")" "<=" 2
 verdict "1 connection: p50 added to a direct request, us" \
   "$(($(median gateway 1 p50_us) - $(median direct 1 p50_us)))" "<=" "$((sync + 150))"
-verdict "100 MB of secrets: masked over passed through, MB/s" \
-  "$(ratio "$(median list-masked '[0-9]*' mb_per_s)" "$(median list-plain '[0-9]*' mb_per_s)")" ">=" 0.5
+# By time: the list that is masked is the same, and shorter when it arrives.
+verdict "100 MB of secrets: speed masked over passed through" \
+  "$(ratio "$(median list-plain '[0-9]*' seconds)" "$(median list-masked '[0-9]*' seconds)")" ">=" 0.5
 verdict "100 MB of secrets: growth of memory, MiB" "$(largest list-masked memory_growth_mib)" "<=" 32
