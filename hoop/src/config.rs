@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use hoop_schema::{Class, ProducerId};
 
+pub use hoop_proxy::yaml::Mistake;
 pub use people::Person;
 pub use secret::Secret;
 pub(crate) use sections::CLASSES;
@@ -132,15 +133,6 @@ pub struct Overrides {
 
 /// What the configuration takes from the environment; passed in, so that tests can say it.
 pub type Environment = BTreeMap<String, String>;
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Line, counted from 1; 0 where there is none.
-    pub line: u64,
-    /// What was found, and what was meant.
-    pub message: String,
-}
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone)]

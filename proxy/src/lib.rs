@@ -24,7 +24,7 @@ mod server;
 mod status;
 pub mod tunnel;
 mod upstream;
-mod yaml;
+pub mod yaml;
 
 pub use admin::{Admin, Readiness};
 pub use authenticate::{

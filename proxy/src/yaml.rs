@@ -10,39 +10,47 @@ const SIMILAR_ENOUGH: f64 = 0.6;
 
 /// A node of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) line: u64,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Line, counted from 1.
+    pub line: u64,
+    /// What it holds.
+    pub value: Value,
 }
 
 /// What a node holds.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// One value, as its text.
     Scalar(String),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order of the file.
     Map(Vec<(Key, Node)>),
 }
 
 /// A key of a map.
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
-    pub(crate) line: u64,
-    pub(crate) text: String,
+pub struct Key {
+    /// Line, counted from 1.
+    pub line: u64,
+    /// Its text.
+    pub text: String,
 }
 
 /// One thing that is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mistake {
+pub struct Mistake {
     /// Line, counted from 1; 0 where it is not known.
-    pub(crate) line: u64,
+    pub line: u64,
     /// What was found, and what was meant.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 /// Collects mistakes.
 #[derive(Debug, Default)]
-pub(crate) struct Mistakes(Vec<Mistake>);
+pub struct Mistakes(Vec<Mistake>);
 
 /// The entries of a map, each taken once by name.
 pub(crate) struct Entries<'a> {
@@ -52,7 +60,10 @@ pub(crate) struct Entries<'a> {
 }
 
 /// Reads the file into a tree.
-pub(crate) fn read(text: &str) -> Result<Node, Mistakes> {
+///
+/// # Errors
+/// The one mistake that keeps it from being YAML.
+pub fn read(text: &str) -> Result<Node, Mistakes> {
     let node: Spanned<Value> = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         let whole = error.to_string();
@@ -63,7 +74,7 @@ pub(crate) fn read(text: &str) -> Result<Node, Mistakes> {
 }
 
 /// " (did you mean …)" when `found` resembles one of `known`, else what there is to choose from.
-pub(crate) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let near = known
         .clone()
         .map(|word| {
@@ -81,7 +92,7 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str> +
 
 impl Mistakes {
     /// Notes one.
-    pub(crate) fn note(&mut self, line: u64, message: impl Into<String>) {
+    pub fn note(&mut self, line: u64, message: impl Into<String>) {
         self.0.push(Mistake {
             line,
             message: message.into(),
@@ -94,7 +105,7 @@ impl Mistakes {
     }
 
     /// All of them by line.
-    pub(crate) fn into_sorted(mut self) -> Vec<Mistake> {
+    pub fn into_sorted(mut self) -> Vec<Mistake> {
         self.0.sort_by_key(|mistake| mistake.line);
         self.0
     }
@@ -207,7 +218,8 @@ impl<'a> Entries<'a> {
 }
 
 impl Value {
-    fn kind(&self) -> String {
+    /// What it is, for a message that says what was found.
+    pub fn kind(&self) -> String {
         match self {
             Self::Null => "nothing".to_owned(),
             Self::Scalar(text) => format!("\"{}\"", text.chars().take(40).collect::<String>()),

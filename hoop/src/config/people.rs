@@ -1,6 +1,8 @@
 //! Section `people`: who gets a kubeconfig.
 
-use super::tree::{Node, Reader};
+use hoop_proxy::yaml::Node;
+
+use super::tree::Reader;
 use super::{Environment, keys};
 
 /// Groups of the person who starts a gateway without configured people; the default policy knows them.

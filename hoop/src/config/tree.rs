@@ -1,33 +1,13 @@
-//! YAML as a tree whose every node knows its line, and a reader that collects mistakes instead of stopping at one.
+//! The keys of a file, read by path; mistakes are collected instead of stopping at one.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use hoop_proxy::yaml::{self, Mistake, Mistakes, Node, Value, suggestion};
 
-use super::Mistake;
 use super::keys::Key;
-
-/// A word this similar to a known one (Damerau-Levenshtein, relative to the longer) is taken for a slip of the pen.
-const SIMILAR_ENOUGH: f64 = 0.6;
-
-/// A node of the file.
-#[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) line: u64,
-    value: Value,
-}
-
-#[derive(Debug, Clone)]
-enum Value {
-    Null,
-    Scalar(String),
-    List(Vec<Node>),
-    Map(Vec<(u64, String, Node)>),
-}
 
 /// The file under reading.
 pub(super) struct Reader {
     root: Option<Node>,
-    mistakes: Vec<Mistake>,
+    mistakes: Mistakes,
 }
 
 impl Reader {
@@ -35,7 +15,7 @@ impl Reader {
     pub(super) fn new(text: &str, keys: &[Key]) -> Self {
         let mut reader = Self {
             root: None,
-            mistakes: Vec::new(),
+            mistakes: Mistakes::default(),
         };
         let blank = text.lines().all(|line| {
             let line = line.trim();
@@ -44,17 +24,15 @@ impl Reader {
         if blank {
             return reader;
         }
-        match serde_saphyr::from_str::<Spanned<Value>>(text) {
+        match yaml::read(text) {
             Ok(node) => {
-                let node = Node::from(node);
                 reader.check_keys(&node, "", keys);
                 reader.root = Some(node);
             }
-            Err(error) => {
-                let line = error.location().map_or(0, |location| location.line());
-                let whole = error.to_string();
-                let first = whole.lines().next().unwrap_or_default();
-                reader.note(line, format!("not readable as YAML: {first}"));
+            Err(mistakes) => {
+                for Mistake { line, message } in mistakes.into_sorted() {
+                    reader.note(line, format!("not readable as YAML: {message}"));
+                }
             }
         }
         reader
@@ -62,13 +40,12 @@ impl Reader {
 
     /// Notes a mistake.
     pub(super) fn note(&mut self, line: u64, message: String) {
-        self.mistakes.push(Mistake { line, message });
+        self.mistakes.note(line, message);
     }
 
     /// All mistakes, by line.
-    pub(super) fn into_mistakes(mut self) -> Vec<Mistake> {
-        self.mistakes.sort_by_key(|mistake| mistake.line);
-        self.mistakes
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes.into_sorted()
     }
 
     /// The value of a key: what `parse` makes of its text. A mistake is noted with what `parse` says.
@@ -115,18 +92,19 @@ impl Reader {
         let Value::Map(entries) = &node.value else {
             self.note(
                 node.line,
-                format!("{what} must be a map, found {}", node.kind()),
+                format!("{what} must be a map, found {}", node.value.kind()),
             );
             return None;
         };
         let mut taken = Vec::new();
-        for (line, key, value) in entries {
-            if known.contains(&key.as_str()) {
-                taken.push((key.clone(), value.clone()));
+        for (key, value) in entries {
+            if known.contains(&key.text.as_str()) {
+                taken.push((key.text.clone(), value.clone()));
             } else {
+                let meant = suggestion(&key.text, known.iter().copied());
                 self.note(
-                    *line,
-                    format!("{what} has no key {key:?}: {}", suggestion(key, known)),
+                    key.line,
+                    format!("{what} has no key {:?}: {meant}", key.text),
                 );
             }
         }
@@ -140,7 +118,7 @@ impl Reader {
         }
         self.note(
             node.line,
-            format!("{path} must be one value, found {}", node.kind()),
+            format!("{path} must be one value, found {}", node.value.kind()),
         );
         None
     }
@@ -161,7 +139,7 @@ impl Reader {
             _ => {
                 self.note(
                     node.line,
-                    format!("{path} must be a list, found {}", node.kind()),
+                    format!("{path} must be a list, found {}", node.value.kind()),
                 );
                 Vec::new()
             }
@@ -177,8 +155,8 @@ impl Reader {
                 };
                 entries
                     .iter()
-                    .find(|(_, key, _)| key == segment)
-                    .map(|(.., value)| value)
+                    .find(|(key, _)| key.text == segment)
+                    .map(|(_, value)| value)
             })?;
         (!matches!(node.value, Value::Null)).then_some(node)
     }
@@ -195,12 +173,12 @@ impl Reader {
                 };
                 self.note(
                     node.line,
-                    format!("{what} must be a map, found {}", node.kind()),
+                    format!("{what} must be a map, found {}", node.value.kind()),
                 );
                 return;
             }
         };
-        for (line, key, value) in entries {
+        for (yaml::Key { line, text: key }, value) in entries {
             let path = format!("{above}{key}");
             let below = format!("{path}.");
             if keys.iter().any(|k| k.path == path) {
@@ -210,112 +188,17 @@ impl Reader {
                 self.check_keys(value, &below, keys);
                 continue;
             }
-            let known: Vec<&str> = keys
+            let mut known: Vec<&str> = keys
                 .iter()
                 .filter_map(|k| k.path.strip_prefix(above)?.split('.').next())
                 .collect();
+            known.dedup();
             let elsewhere = keys.iter().find(|k| k.path.rsplit('.').next() == Some(key));
             let meant = match elsewhere {
                 Some(elsewhere) => format!("did you mean {:?}?", elsewhere.path),
-                None => suggestion(key, &known),
+                None => suggestion(key, known.iter().copied()),
             };
             self.note(*line, format!("unknown key {path:?}: {meant}"));
         }
-    }
-}
-
-impl Node {
-    fn kind(&self) -> String {
-        match &self.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Scalar(text) => format!("{:?}", text.chars().take(40).collect::<String>()),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "a map".to_owned(),
-        }
-    }
-}
-
-/// What was meant by `found`, or what there is to choose from.
-fn suggestion(found: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|word| {
-            (
-                strsim::normalized_damerau_levenshtein(&found.to_lowercase(), word),
-                word,
-            )
-        })
-        .filter(|(likeness, _)| *likeness >= SIMILAR_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((_, word)) = near {
-        return format!("did you mean {word:?}?");
-    }
-    let mut words = known.to_vec();
-    words.dedup();
-    format!("expected one of {}", words.join(", "))
-}
-
-impl From<Spanned<Value>> for Node {
-    fn from(spanned: Spanned<Value>) -> Self {
-        Self {
-            line: spanned.referenced.line(),
-            value: spanned.value,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("YAML")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Scalar(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element::<Spanned<Value>>()? {
-            list.push(item.into());
-        }
-        Ok(Value::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Spanned<Value>>()? {
-            map.push((key.referenced.line(), key.value, value.into()));
-        }
-        Ok(Value::Map(map))
     }
 }
