@@ -22,13 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoop_schema::kinds::request::{Decision, Durability, Effect, Level, RequestAttributes, User};
-use hoop_schema::{Class, Timestamp};
+use hoop_schema::Timestamp;
+use hoop_schema::kinds::request::{Effect, RequestAttributes};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 
 use crate::answer::{self, Answering, ClientBody};
@@ -36,22 +35,26 @@ use crate::authenticate::{
     self, Admission, Authenticator, FailureLimiter, Identity, Presented, Unauthenticated,
 };
 use crate::config::Limits;
-use crate::mask::{MaskKey, MaskMode};
+use crate::mask::MaskKey;
 use crate::metrics::{InFlight, Metrics, VerbClass};
 use crate::policy::{Facts, Verdict};
 use crate::policy_in_force::PolicyInForce;
-use crate::record::{Clock, Connection, Journal, NewIntent, Placement, RecordError};
+use crate::record::{Clock, Connection, Journal, RecordError};
 use crate::request_body::{self, RequestBody};
 use crate::request_info::{self, Malformed, RequestInfo};
 use crate::status::Refusal;
-use crate::tunnel::{self, Asked, Ends, NotTunnelled, Tunnel};
+use crate::tunnel::{self, NotTunnelled, Tunnel};
 use crate::upstream::{self, Forwarded, Upstream};
 
 mod attributes;
 mod judging;
+mod ruling;
 mod self_review;
+mod switching;
 
 use judging::Sent;
+use ruling::Ruling;
+use switching::Upgrading;
 
 /// Answers requests. One per gateway.
 pub(crate) struct Handler {
@@ -86,26 +89,6 @@ struct Call {
 /// Too many requests of an address came without identity.
 struct TooOften {
     retry_after: Duration,
-}
-
-/// What was decided about a call: how it is recorded, and the error it is answered with unless it goes upstream.
-#[derive(Debug)]
-struct Ruling {
-    verdict: Verdict,
-    refusal: Option<Refusal>,
-    /// Whom it goes upstream as, if not as the person.
-    acting_as: Option<User>,
-    /// What it wants to tunnel, if it asks for an upgrade.
-    asked: Option<Asked>,
-}
-
-/// A request that asks for an upgrade, about to be sent.
-struct Upgrading<'a> {
-    asked: Asked,
-    /// The client's headers.
-    handshake: &'a HeaderMap,
-    request: Request<Full<Bytes>>,
-    client: OnUpgrade,
 }
 
 impl std::fmt::Debug for Handler {
@@ -186,7 +169,7 @@ impl Handler {
         if let (Some(asked), Some(client)) = (ruling.asked, head.extensions.remove()) {
             // Step 8, if the API server agrees.
             let upgrade = Upgrading::new(asked, &head, request, client);
-            return switch(answering, info, &audit_id, upgrade, &peer).await;
+            return upgrade.send(answering, info, &audit_id, &peer).await;
         }
         let proxied = info.is_proxy_subresource();
         let mut response = match self.upstream.send(request, proxied).await {
@@ -407,22 +390,6 @@ impl Handler {
     }
 }
 
-impl<'a> Upgrading<'a> {
-    fn new(
-        asked: Asked,
-        head: &'a Parts,
-        request: Request<Full<Bytes>>,
-        client: OnUpgrade,
-    ) -> Self {
-        Self {
-            asked,
-            handshake: &head.headers,
-            request,
-            client,
-        }
-    }
-}
-
 impl Peer {
     /// What the connection turned into, once HTTP is over on it.
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
@@ -438,106 +405,9 @@ impl Call {
     }
 }
 
-impl Ruling {
-    /// Of a call that never got as far as the policy.
-    fn refused(refusal: Refusal, policy_revision: &str) -> Self {
-        let mut ruling = Self {
-            verdict: Verdict {
-                decision: Decision {
-                    effect: Effect::Deny,
-                    cause: refusal.cause,
-                    profile: None,
-                    rule: None,
-                    message: String::new(),
-                    policy_revision: policy_revision.to_owned(),
-                },
-                mask: MaskMode::default(),
-                level: Level::RequestResponse,
-                durability: Durability::default(),
-                class: Class::standard(),
-                body_class: None,
-                act_as: None,
-            },
-            refusal: None,
-            acting_as: None,
-            asked: None,
-        };
-        ruling.refuse(refusal);
-        ruling
-    }
-
-    /// Of a call that a decision denies or holds before there is a verdict on the request itself. `id` names the call.
-    fn decided(decision: Decision, id: &str) -> Self {
-        let refusal = match decision.effect {
-            Effect::Hold => Refusal::approval_required(&decision, id),
-            Effect::Allow | Effect::Deny => Refusal::denied(&decision),
-        };
-        let mut ruling = Self::refused(refusal, &decision.policy_revision);
-        ruling.verdict.decision = decision;
-        ruling
-    }
-
-    /// The call is answered with this error. A rule's own decision keeps its effect and cause.
-    fn refuse(&mut self, refusal: Refusal) {
-        let decision = &mut self.verdict.decision;
-        if decision.effect == Effect::Allow {
-            decision.effect = Effect::Deny;
-            decision.cause = refusal.cause;
-            decision.message.clone_from(&refusal.message);
-        } else if decision.message.is_empty() {
-            decision.message.clone_from(&refusal.message);
-        }
-        self.refusal = Some(refusal);
-    }
-
-    fn intent(&self, head: &Parts, body: &mut RequestBody) -> NewIntent {
-        let verdict = &self.verdict;
-        NewIntent {
-            decision: verdict.decision.clone(),
-            level: verdict.level,
-            durability: verdict.durability,
-            placement: Placement {
-                class: verdict.class.clone(),
-                body_class: verdict
-                    .body_class
-                    .clone()
-                    .unwrap_or_else(|| verdict.class.clone()),
-            },
-            body: body.recorded.take(),
-            masked: std::mem::take(&mut body.masked),
-            claims: upstream::claims(&head.headers),
-        }
-    }
-}
-
 /// What ties the requests of one `kubectl` command together.
 fn session(head: &Parts) -> Option<&str> {
     head.headers.get("kubectl-session")?.to_str().ok()
-}
-
-/// Step 8: a stream from here on, if the API server switches; else its answer is one like any other.
-async fn switch(
-    answering: Answering<'_>,
-    info: &RequestInfo,
-    audit_id: &HeaderValue,
-    mut upgrade: Upgrading<'_>,
-    peer: &Peer,
-) -> Response<ClientBody> {
-    tunnel::add_handshake(upgrade.handshake, upgrade.request.headers_mut());
-    let handshake = upgrade.request.headers().clone();
-    let upstream = &answering.handler.upstream;
-    let answer = upstream.upgrade(upgrade.request, info.is_proxy_subresource());
-    let (response, slot) = match answer.await {
-        Ok(answer) => answer,
-        Err(error) => return answering.unreachable(&error),
-    };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return answering.relay(info, audit_id, response).await;
-    }
-    let client = upgrade.client;
-    let ends = Ends { client, slot };
-    let asked = &upgrade.asked;
-    answering.switch(asked, &handshake, audit_id, response, ends, &peer.tunnel)
 }
 
 /// Path and query as sent; the empty string for targets that have none.
