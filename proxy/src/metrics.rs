@@ -76,6 +76,7 @@ impl VerbClass {
             _ if !is_resource => Self::Other,
             "watch" => Self::Stream,
             "get" if subresource == "log" => Self::Stream,
+            _ if matches!(subresource, "exec" | "attach" | "portforward") => Self::Stream,
             "get" | "list" => Self::Read,
             "create" | "update" | "patch" | "delete" | "deletecollection" => Self::Write,
             _ => Self::Other,

@@ -82,6 +82,10 @@ struct Probe {
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch"];
 
+const CHANGES_RBAC: &str = "includes changes of roles and bindings (what RBAC calls escalate and bind), by which people can \
+                            give themselves more; name the resources, or deny the group rbac.authorization.k8s.io in a \
+                            rule before it";
+
 const PROBES: [Probe; 9] = [
     Probe {
         code: LintCode::NodesProxy,
@@ -134,8 +138,7 @@ const PROBES: [Probe; 9] = [
         resource: "clusterrolebindings",
         verbs: WRITE,
         even_named: false,
-        message: "includes changes of roles and bindings (what RBAC calls escalate and bind), by which people can give \
-                  themselves more; name the resources, or deny the group rbac.authorization.k8s.io in a rule before it",
+        message: CHANGES_RBAC,
     },
     Probe {
         code: LintCode::IncludesRbac,
@@ -143,8 +146,7 @@ const PROBES: [Probe; 9] = [
         resource: "rolebindings",
         verbs: WRITE,
         even_named: false,
-        message: "includes changes of roles and bindings (what RBAC calls escalate and bind), by which people can give \
-                  themselves more; name the resources, or deny the group rbac.authorization.k8s.io in a rule before it",
+        message: CHANGES_RBAC,
     },
     Probe {
         code: LintCode::IncludesRbac,
