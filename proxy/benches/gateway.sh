@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compares the gateway with nginx as a plain TLS reverse proxy and with no proxy at all, in front of the same server.
+# Compares the gateway with nginx as a plain TLS reverse proxy, with its own libraries as one ("plain"), and with no
+# proxy at all, in front of the same server.
 #
 #   proxy/benches/gateway.sh [SECONDS] [ROUNDS]        default: 5 seconds per measurement, 3 rounds
 #
@@ -10,13 +11,13 @@ set -euo pipefail
 seconds=${1:-5} rounds=${2:-3}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-cargo build --release --quiet --workspace --example gateway_load
-load="${CARGO_TARGET_DIR:-$root/target}/release/examples/gateway_load"
+cargo build --profile dist --quiet --workspace --example gateway_load
+load="${CARGO_TARGET_DIR:-$root/target}/dist/examples/gateway_load"
 dir=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 
-upstream=127.0.0.1:18443 gateway=127.0.0.1:18444 nginx=127.0.0.1:18445
+upstream=127.0.0.1:18443 gateway=127.0.0.1:18444 nginx=127.0.0.1:18445 plain=127.0.0.1:18446
 "$load" certificates "$dir"
 mkdir "$dir/nginx"
 cat > "$dir/nginx.conf" <<CONF
@@ -39,7 +40,8 @@ CONF
 taskset -c 1 "$load" upstream "$dir" $upstream & pids+=($!); upstream_pid=$!
 taskset -c 0 nginx -c "$dir/nginx.conf" & pids+=($!); nginx_pid=$!
 taskset -c 0 "$load" gateway "$dir" $gateway $upstream & pids+=($!); gateway_pid=$!
-for address in $upstream $nginx $gateway; do
+taskset -c 0 "$load" plain "$dir" $plain $upstream & pids+=($!); plain_pid=$!
+for address in $upstream $nginx $gateway $plain; do
   for _ in $(seq 100); do (exec 3<>"/dev/tcp/${address/://}") 2>/dev/null && break; sleep 0.1; done
 done
 
@@ -55,6 +57,7 @@ for round in $(seq "$rounds"); do
   for connections in 1 64; do
     measure direct $upstream "$upstream_pid" "$connections"
     measure nginx $nginx "$nginx_pid" "$connections"
+    measure plain $plain "$plain_pid" "$connections"
     measure gateway $gateway "$gateway_pid" "$connections"
   done
 done

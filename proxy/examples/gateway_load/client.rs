@@ -114,7 +114,7 @@ fn head(target: &str, token: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn connector(dir: &Path) -> TlsConnector {
+pub(crate) fn connector(dir: &Path) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap())
@@ -129,7 +129,10 @@ fn connector(dir: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn connect(connector: &TlsConnector, address: &str) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(
+    connector: &TlsConnector,
+    address: &str,
+) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     connector

@@ -4,6 +4,7 @@
 //! gateway_load certificates DIR                                a CA and a server certificate for localhost
 //! gateway_load upstream DIR ADDRESS                            an API server that knows one pod and many secrets
 //! gateway_load gateway DIR ADDRESS UPSTREAM                    the gateway with an embedded log in DIR/log
+//! gateway_load plain DIR ADDRESS UPSTREAM                      the gateway's libraries as a plain reverse proxy
 //! gateway_load drive DIR ADDRESS TOKEN CONNECTIONS SECONDS PID a pod again and again
 //! gateway_load fetch DIR ADDRESS TOKEN PID                     the list of secrets, once
 //! gateway_load disk DIR                                        what one fdatasync takes
@@ -18,6 +19,7 @@
 
 mod client;
 mod disk;
+mod plain;
 mod process;
 mod server;
 mod upstream;
@@ -38,12 +40,12 @@ fn main() {
     match arguments[..] {
         ["certificates", dir] => server::write_certificates(Path::new(dir)),
         ["upstream", dir, address] => runtime.block_on(upstream::run(Path::new(dir), address)),
-        // The gateway as it runs in production: a thread per core it may use.
-        ["gateway", dir, address, upstream] => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(server::run(Path::new(dir), address, upstream)),
+        ["gateway", dir, address, upstream] => {
+            production().block_on(server::run(Path::new(dir), address, upstream));
+        }
+        ["plain", dir, address, upstream] => {
+            production().block_on(plain::run(Path::new(dir), address, upstream));
+        }
         ["drive", dir, address, token, connections, seconds, pid] => {
             let plan = client::Plan {
                 connections: connections.parse().unwrap(),
@@ -63,4 +65,12 @@ fn main() {
         ["disk", dir] => disk::run(Path::new(dir)),
         _ => panic!("see the head of this file for how to call it"),
     }
+}
+
+/// As the gateway runs in production: a thread per core it may use.
+fn production() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
