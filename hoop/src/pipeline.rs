@@ -14,7 +14,7 @@ use hoop_proxy::{
 };
 use hoop_recorder::{FlushLimits, Recorder};
 use hoop_schema::{Class, ProducerId};
-use hoop_sinks::log::embedded::{EmbeddedLog, OpenError, Options};
+use hoop_sinks::log::embedded::{EmbeddedLog, Metrics as LogMetrics, OpenError, Options};
 use hoop_sinks::log::{EventReader, EventWriter};
 use hoop_sinks::store::dir::Dir;
 use jiff::Timestamp;
@@ -165,7 +165,7 @@ impl Pipeline {
             None => data.producer_id()?,
         };
         let mut registry = Registry::default();
-        let logs = open_logs(config, &data).await?;
+        let logs = open_logs(config, &data, &mut registry).await?;
         let recorder = build_recorder(config, &data, &producer_id, &logs, &mut registry)?;
         let gateway = hoop_proxy::build(
             hoop_proxy::Config {
@@ -397,7 +397,12 @@ pub(crate) fn authentication(config: &Config) -> Result<AuthenticationConfigurat
     })
 }
 
-async fn open_logs(config: &Config, data: &DataDir) -> Result<Vec<Arc<EmbeddedLog>>, StartError> {
+async fn open_logs(
+    config: &Config,
+    data: &DataDir,
+    registry: &mut Registry,
+) -> Result<Vec<Arc<EmbeddedLog>>, StartError> {
+    let metrics = LogMetrics::register(registry);
     let mut logs = Vec::new();
     for class in classes() {
         let options = Options {
@@ -405,8 +410,10 @@ async fn open_logs(config: &Config, data: &DataDir) -> Result<Vec<Arc<EmbeddedLo
             age_max: config.log.age_max,
             ..Options::default()
         };
-        let (folder, name) = (data.log(), class.clone());
-        let opened = tokio::task::spawn_blocking(move || EmbeddedLog::open(&folder, name, options));
+        let (folder, name, metrics) = (data.log(), class.clone(), metrics.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            EmbeddedLog::open_measured(&folder, name, options, &metrics)
+        });
         let log = opened
             .await
             .expect("opening a log does not panic")

@@ -9,7 +9,7 @@ rounds=${1:-3} rows=${2:-80000}
 cd "$(dirname "$0")/../.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-bench() { cargo bench --quiet --workspace --features hoop-recorder/test-util --bench recorder -- "$@"; }
+bench() { cargo bench --profile dist --quiet --workspace --features hoop-recorder/test-util --bench recorder -- "$@"; }
 bench "$rows" "$dir/lines.jsonl" >/dev/null
 for _ in $(seq "$rounds"); do
     echo "recorder $(taskset -c 0 bash -c "$(declare -f bench); bench $rows $dir/lines.jsonl $dir/ours.parquet")"

@@ -6,17 +6,21 @@ use std::process::Stdio;
 use hoop_proxy::sample_cluster::SampleCluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 
 use crate::process::{PATIENCE, cluster, free_port, hoop, run};
 
 /// Starts it and waits until it says where to look.
 async fn start(folder: &Path, port: u16) -> Child {
+    start_with_admin(folder, port, "off").await
+}
+
+async fn start_with_admin(folder: &Path, port: u16, admin: &str) -> Child {
     std::fs::write(
         folder.join("hoop.yaml"),
         format!(
-            "data: d\ncluster: test\ngateway: {{listen: 127.0.0.1:{port}}}\nadmin: {{listen: off}}\n\
+            "data: d\ncluster: test\ngateway: {{listen: 127.0.0.1:{port}}}\nadmin: {{listen: {admin}}}\n\
              upstream: {{kubeconfig: upstream.kubeconfig}}\n"
         ),
     )
@@ -152,4 +156,47 @@ async fn a_second_process_on_the_same_data_is_refused() {
     assert_eq!(code, 1);
     assert!(said.contains("another process writes to the log"), "{said}");
     stop(first).await;
+}
+
+/// The one column of names in the document, in backticks.
+fn described(document: &str) -> Vec<&str> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.split(['`', '{']).next().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_that_is_served_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_cluster, _kubeconfig) = cluster(folder).await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let child = start_with_admin(folder, free_port(), &admin).await;
+    assert_eq!(list_pods(folder).await, 3);
+    let mut connection = tokio::net::TcpStream::connect(&admin).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    stop(child).await;
+
+    let mut names: Vec<String> = Vec::new();
+    for line in answer.lines() {
+        if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            names.push(format!("{name}{suffix}"));
+        }
+    }
+    assert!(
+        answer.contains("hoop_log_records_total{class=\"standard\"}"),
+        "{answer}"
+    );
+    let document = include_str!("../../../docs/metrics.md");
+    // A family without a value is not served, so the other direction is for the eye.
+    let described = described(document);
+    names.retain(|name| !described.contains(&name.as_str()));
+    assert!(names.is_empty(), "{names:?} are not in docs/metrics.md");
 }

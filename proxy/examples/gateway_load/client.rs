@@ -129,10 +129,7 @@ pub(crate) fn connector(dir: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-pub(crate) async fn connect(
-    connector: &TlsConnector,
-    address: &str,
-) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(connector: &TlsConnector, address: &str) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     connector

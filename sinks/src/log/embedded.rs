@@ -58,6 +58,7 @@ mod cursor;
 mod error;
 mod frame;
 mod layout;
+mod metrics;
 mod options;
 mod queue;
 mod read_only;
@@ -69,6 +70,7 @@ mod spare;
 mod writer;
 
 pub use error::OpenError;
+pub use metrics::Metrics;
 pub use options::Options;
 pub use read_only::EmbeddedReader;
 
@@ -114,6 +116,19 @@ impl EmbeddedLog {
     /// When another process writes to it, it has another number of shards, an option cannot work, acknowledged
     /// records at its end are damaged, or the file system refuses.
     pub fn open(dir: &Path, class: Class, options: Options) -> Result<Self, OpenError> {
+        Self::open_measured(dir, class, options, &Metrics::default())
+    }
+
+    /// As [`EmbeddedLog::open`], counted in `metrics`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_measured(
+        dir: &Path,
+        class: Class,
+        options: Options,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
         options.check()?;
         let dir = layout::class_dir(dir, &class);
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
@@ -145,7 +160,14 @@ impl EmbeddedLog {
             batch_bytes_max: options.batch_bytes_max(),
             record_bytes_max: options.record_bytes_max(),
         };
-        let room = Arc::new(Room::new(class, source, options, rooms, spares));
+        let room = Arc::new(Room::new(
+            metrics.of(&class),
+            class,
+            source,
+            options,
+            rooms,
+            spares,
+        ));
         Self::start(room, Arc::new(Queue::new(limits)), actives, lock, &dir)
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::error::Refusal;
 use super::layout::{self, SegmentMap};
+use super::metrics::LogMetrics;
 use super::options::Options;
 use super::spare::{Spare, create_spare, open_spare};
 
@@ -31,6 +32,7 @@ pub(crate) struct Room {
     pub(crate) class: Class,
     pub(crate) source: SourceId,
     pub(crate) options: Options,
+    pub(crate) metrics: LogMetrics,
     pub(crate) shards: Vec<ShardRoom>,
     state: Mutex<State>,
     changed: Condvar,
@@ -102,6 +104,7 @@ impl ShardRoom {
 impl Room {
     /// `spares` are files left over by an earlier process.
     pub(crate) fn new(
+        metrics: LogMetrics,
         class: Class,
         source: SourceId,
         options: Options,
@@ -112,10 +115,11 @@ impl Room {
         for (shard, spare) in spares {
             states[shard as usize] = SpareState::Ready(spare);
         }
-        Self {
+        let room = Self {
             class,
             source,
             options,
+            metrics,
             shards,
             state: Mutex::new(State {
                 spares: states,
@@ -124,7 +128,22 @@ impl Room {
                 warned: None,
             }),
             changed: Condvar::new(),
-        }
+        };
+        room.count_segments();
+        room
+    }
+
+    /// Brings the number of bytes on the disk up to date.
+    pub(crate) fn count_segments(&self) {
+        let bytes = self.segments() as u64 * self.options.segment_bytes;
+        self.metrics
+            .disk_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn segments(&self) -> usize {
+        let count = |shard: &ShardRoom| shard.segments.lock().len();
+        self.shards.iter().map(count).sum()
     }
 
     /// Asks for the next segment of a shard ahead of need.
@@ -242,6 +261,7 @@ impl Room {
                 aged = Some(Instant::now());
                 drop(state);
                 self.retire_by_age();
+                self.count_segments();
                 state = self.state.lock();
                 continue;
             }
@@ -318,11 +338,7 @@ impl Room {
     }
 
     fn bytes_with_one_more(&self) -> u64 {
-        let segments: usize = self
-            .shards
-            .iter()
-            .map(|shard| shard.segments.lock().len())
-            .sum();
+        let segments = self.segments();
         let state = self.state.lock();
         let ready =
             |spare: &&SpareState| matches!(spare, SpareState::Ready(_) | SpareState::Preparing);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hoop_schema::{Shard, Timestamp};
 
@@ -51,7 +52,9 @@ impl Writer {
     /// Works until the queue is closed and empty, or a sync fails.
     pub(crate) fn run(mut self) {
         while let Some(batch) = self.queue.take() {
+            let began = Instant::now();
             let (fates, failure) = self.write(&batch);
+            self.count(&batch, &fates, began.elapsed());
             let refuses = fates.iter().any(|fate| matches!(fate, Fate::Refused(_)));
             if self.has_refused && !refuses && failure.is_none() {
                 self.room.accepts_again();
@@ -66,6 +69,19 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    fn count(&self, batch: &Batch, fates: &[Fate], took: Duration) {
+        let (mut records, mut refused, mut bytes) = (0, 0, 0);
+        for (shard, event) in &batch.events {
+            if matches!(fates[shard.0 as usize], Fate::Written(_)) {
+                records += 1;
+                bytes += event.len() as u64;
+            } else {
+                refused += 1;
+            }
+        }
+        self.room.metrics.synced(records, refused, bytes, took);
     }
 
     /// Writes and syncs a batch. Returns the fate of each shard's events, and why the log is at its end if it is.
@@ -173,6 +189,7 @@ impl Active {
         self.head = head;
         self.offset = BLOCK as u64;
         shard.segments.lock().insert(head.first, head.created);
+        room.count_segments();
         Ok(())
     }
 
@@ -212,6 +229,7 @@ mod tests {
     use hoop_schema::{Class, SourceId};
 
     use super::super::layout::SegmentMap;
+    use super::super::metrics::Metrics;
     use super::super::options::Options;
     use super::super::queue::{Limits, Waiting};
     use super::super::room::ShardRoom;
@@ -239,7 +257,15 @@ mod tests {
             len: options.segment_bytes,
             recycled: false,
         };
-        let room = Room::new(Class::standard(), source, options, vec![shard], [].into());
+        let metrics = Metrics::default().of(&Class::standard());
+        let room = Room::new(
+            metrics,
+            Class::standard(),
+            source,
+            options,
+            vec![shard],
+            [].into(),
+        );
         let active = Active {
             file: OpenOptions::new()
                 .write(true)
