@@ -10,18 +10,20 @@
 //! ```
 //! Promise: nothing of a test run outlives it. A server holds a pipe to its test run and ends with it; whatever is
 //! left all the same, the next run finds by process id and start time, ends and removes. Every server listens on a
-//! free port of the loopback interface and needs no privileges; several runs may go on at once.
+//! free port of the loopback interface and needs no privileges, apart from a node; several runs may go on at once.
 
 mod api_server;
 mod build;
 mod cache;
 mod certificates;
 mod clients;
+mod node;
 mod process;
 mod progress;
 
 pub use api_server::ApiServer;
 pub use clients::{Answer, Helm, Kubectl, Python};
+pub use node::{IMAGE, LATER_IMAGE, NODE, Node};
 pub use process::{Run, Server, free_port};
 
 use std::process::{Command, Stdio};
@@ -31,6 +33,8 @@ use std::process::{Command, Stdio};
 pub enum Need {
     /// etcd, kube-apiserver and kubectl.
     Kubernetes,
+    /// A kubelet that runs pods.
+    Node,
     /// helm.
     Helm,
     /// Python with DuckDB.
@@ -52,6 +56,7 @@ impl Need {
             Self::Kubernetes | Self::Helm => {
                 (!runs("go", &["version"])).then_some("Go is not on the PATH")
             }
+            Self::Node => node::lacking(),
             Self::DuckDb => (!runs("python3", &["-m", "pip", "--version"]))
                 .then_some("Python 3 with pip is not on the PATH"),
         }

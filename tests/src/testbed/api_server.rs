@@ -1,8 +1,8 @@
 //! kube-apiserver on etcd: the real thing, without a node.
 //!
 //! No controller runs, so a namespace gets no service account of its own, a deployment makes no pods, and a deleted
-//! namespace stays. Objects are stored, listed, watched, patched and audited as on any cluster. The API server's own
-//! audit log holds every request with its bodies.
+//! namespace stays; [`super::Node`] brings all of that. Objects are stored, listed, watched, patched and audited as on
+//! any cluster. The API server's own audit log holds every request with its bodies.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,6 +54,9 @@ subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: Group, name: on-call}
 "#;
 
+/// The files with the keys for tokens of service accounts, without their ending.
+const SERVICE_ACCOUNTS: &str = "service-accounts";
+
 /// Everything is written to the audit log, with bodies.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
@@ -68,6 +71,7 @@ pub struct ApiServer {
     program: PathBuf,
     folder: PathBuf,
     url: String,
+    authority: Authority,
     namespaces: AtomicU32,
     // Ended in this order.
     _api_server: Server,
@@ -75,35 +79,34 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Builds the programs if need be, starts etcd and the API server, and waits until they answer.
+    /// Builds the programs if need be, starts etcd and the API server `name` of this run, and waits until they answer.
     ///
     /// # Errors
     /// When they cannot be built, or do not get ready; with the end of what they said.
-    pub fn start(run: &Run) -> Result<Self> {
+    pub fn start(run: &Run, name: &str) -> Result<Self> {
         let program = build::kubernetes()?;
-        let folder = run.folder().join("kubernetes");
+        let folder = run.folder().join(name);
         cache::create(&folder)?;
         let files = Files::make(&folder)?;
         let mut start = 1;
         let (etcd, api_server, url) = loop {
-            match start_servers(run, &program, &files) {
+            match start_servers(run, name, &program, &files) {
                 Ok(servers) => break servers,
                 Err(_) if start < STARTS_MAX => start += 1,
                 Err(error) => return Err(error),
             }
         };
-        for (name, identity) in [("admin", &files.admin), ("gateway", &files.gateway)] {
-            let text = kubeconfig(&url, files.authority.pem(), name, identity);
-            std::fs::write(folder.join(format!("{name}.kubeconfig")), text)?;
-        }
         let server = Self {
             program,
             folder,
             url,
+            authority: files.authority,
             namespaces: AtomicU32::new(0),
             _api_server: api_server,
             _etcd: etcd,
         };
+        server.kubeconfig("admin", "admin", Some("system:masters"))?;
+        server.kubeconfig("gateway", "hoop-gateway", None)?;
         server.until_ready()?;
         server.kubectl().apply(ROLES)?;
         Ok(server)
@@ -122,6 +125,35 @@ impl ApiServer {
     /// A kubeconfig that may impersonate everybody, and nothing else.
     pub fn gateway_kubeconfig(&self) -> PathBuf {
         self.folder.join("gateway.kubeconfig")
+    }
+
+    /// Writes the kubeconfig `name` for a user with a client certificate, and returns where it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn kubeconfig(&self, name: &str, user: &str, group: Option<&str>) -> Result<PathBuf> {
+        let identity = self.authority.client(name, user, group)?;
+        let path = self.folder.join(format!("{name}.kubeconfig"));
+        let text = kubeconfig(&self.url, self.authority.pem(), user, &identity);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Another component of the cluster, ready for arguments.
+    pub(crate) fn component(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(name);
+        command
+    }
+
+    /// The certificate of the cluster's authority, and its key.
+    pub(crate) fn authority_files(&self) -> (PathBuf, PathBuf) {
+        (self.authority.path(), self.authority.key_path())
+    }
+
+    /// The key that signs the tokens of service accounts.
+    pub(crate) fn service_account_key(&self) -> PathBuf {
+        self.folder.join(format!("{SERVICE_ACCOUNTS}.key"))
     }
 
     /// The API server's own audit log: an `audit.k8s.io/v1` event a line.
@@ -176,9 +208,9 @@ impl ApiServer {
 struct Files {
     folder: PathBuf,
     authority: Authority,
-    admin: Identity,
-    gateway: Identity,
     server: Identity,
+    /// As whom the API server talks to kubelets.
+    kubelet_client: Identity,
     signing: (PathBuf, PathBuf),
     audit_policy: PathBuf,
 }
@@ -190,17 +222,21 @@ impl Files {
         std::fs::write(&audit_policy, AUDIT_POLICY)?;
         Ok(Self {
             folder: folder.to_owned(),
-            admin: authority.client("admin", "admin", Some("system:masters"))?,
-            gateway: authority.client("gateway", "hoop-gateway", None)?,
             server: authority.server("server")?,
-            signing: signing_key(folder, "service-accounts")?,
+            kubelet_client: authority.client("kubelet-client", "kube-apiserver", None)?,
+            signing: signing_key(folder, SERVICE_ACCOUNTS)?,
             audit_policy,
             authority,
         })
     }
 }
 
-fn start_servers(run: &Run, program: &Path, files: &Files) -> Result<(Server, Server, String)> {
+fn start_servers(
+    run: &Run,
+    name: &str,
+    program: &Path,
+    files: &Files,
+) -> Result<(Server, Server, String)> {
     let url = |scheme: &str| free_port().map(|port| format!("{scheme}://127.0.0.1:{port}"));
     let (client_url, peer_url, api_url) = (url("http")?, url("http")?, url("https")?);
     let data = files.folder.join("etcd");
@@ -212,11 +248,12 @@ fn start_servers(run: &Run, program: &Path, files: &Files) -> Result<(Server, Se
         .arg("etcd")
         .arg(&data)
         .args([&client_url, &peer_url]);
-    let mut etcd = Server::start(run, "etcd", &mut command)?;
+    let mut etcd = Server::start(run, &format!("{name}-etcd"), &mut command)?;
     wait_for(&mut etcd, "etcd", |log| log.contains("etcd ready"))?;
     let mut command = Command::new(program);
     api_server_arguments(&mut command, files, &client_url, &api_url);
-    let mut api_server = Server::start(run, "kube-apiserver", &mut command)?;
+    let log = format!("{name}-kube-apiserver");
+    let mut api_server = Server::start(run, &log, &mut command)?;
     wait_for(&mut api_server, "kube-apiserver", |log| {
         log.contains("Serving securely")
     })?;
@@ -239,9 +276,16 @@ fn api_server_arguments(command: &mut Command, files: &Files, etcd_url: &str, ap
         .arg(file("service-account-key-file", public_key))
         .arg(file("service-account-signing-key-file", signing_key))
         .args([
-            "--authorization-mode=RBAC",
+            "--authorization-mode=Node,RBAC",
             "--endpoint-reconciler-type=none",
+            "--allow-privileged",
+            "--kubelet-preferred-address-types=InternalIP",
         ])
+        .arg(file(
+            "kubelet-client-certificate",
+            &files.kubelet_client.certificate_path,
+        ))
+        .arg(file("kubelet-client-key", &files.kubelet_client.key_path))
         // Pods may be created although no controller makes service accounts.
         .arg("--disable-admission-plugins=ServiceAccount")
         .arg("--service-cluster-ip-range=10.0.0.0/24")

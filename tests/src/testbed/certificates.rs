@@ -23,8 +23,16 @@ pub(crate) struct Identity {
     pub(crate) key_path: PathBuf,
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Authority {
-    /// Makes one; its certificate is `ca.crt` in `folder`.
+    /// Makes one; its certificate is `ca.crt` in `folder`, and its key `ca.key`.
     pub(crate) fn make(folder: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name("hoop-test-bed", None);
@@ -32,6 +40,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
         std::fs::write(folder.join("ca.crt"), &pem)?;
+        std::fs::write(folder.join("ca.key"), key.serialize_pem())?;
         Ok(Self {
             folder: folder.to_owned(),
             pem,
@@ -45,6 +54,10 @@ impl Authority {
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.join("ca.crt")
+    }
+
+    pub(crate) fn key_path(&self) -> PathBuf {
+        self.folder.join("ca.key")
     }
 
     /// A server on the loopback interface.

@@ -79,6 +79,7 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl Kubectl {
@@ -87,12 +88,23 @@ impl Kubectl {
             program: program.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
             home: home.to_owned(),
+            variables: Vec::new(),
         }
     }
 
     /// The same kubectl with another kubeconfig; what it caches goes into `home`.
     pub fn with_kubeconfig(&self, kubeconfig: &Path, home: &Path) -> Self {
-        Self::new(&self.program, kubeconfig, home)
+        Self {
+            kubeconfig: kubeconfig.to_owned(),
+            home: home.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same kubectl with a variable in its environment.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Runs `kubectl ARGUMENTS` to its end.
@@ -135,13 +147,14 @@ impl Kubectl {
     }
 
     /// The command `kubectl`, ready for arguments.
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
             .arg("kubectl")
             .env_clear()
             .env("HOME", &self.home)
-            .env("KUBECONFIG", &self.kubeconfig);
+            .env("KUBECONFIG", &self.kubeconfig)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::cache;
+use super::{cache, node};
 
 /// State of one test run. Its folder goes when it is dropped.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         // What cannot be removed now, the next run removes.
-        fs::remove_dir_all(&self.folder).ok();
+        remove(&self.folder);
     }
 }
 
@@ -184,10 +184,18 @@ fn clean(runs: &Path) -> Result<()> {
                 kill_process(pid, Signal::KILL).ok();
             }
         }
-        // Two runs may clean at once; one of them finds nothing left to remove.
-        fs::remove_dir_all(entry.path()).ok();
+        node::clear(&node::folder_in(&entry.path()));
+        remove(&entry.path());
     }
     Ok(())
+}
+
+/// Removes the folder of a run. Two runs may clean at once; one of them finds nothing left to remove.
+fn remove(folder: &Path) {
+    // What is mounted in there is not ours to remove.
+    if !node::holds_mounts(folder) {
+        fs::remove_dir_all(folder).ok();
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use hoop_tests::testbed::{self, ApiServer, Need, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::node::NodeCluster;
 use crate::pipeline::{Cluster, Pipeline};
 
 /// Tests that run at once. They wait for servers most of the time.
@@ -102,7 +103,7 @@ pub(crate) fn api_server() -> Result<Arc<ApiServer>> {
     with_shared(|shared| {
         let run = run_of(shared)?;
         let started = shared.api_server.get_or_insert_with(|| {
-            ApiServer::start(&run)
+            ApiServer::start(&run, "kubernetes")
                 .map(Arc::new)
                 .map_err(|error| format!("{error:#}"))
         });
@@ -121,6 +122,21 @@ pub(crate) fn pipeline() -> Result<Arc<Pipeline>> {
         });
         started.clone().map_err(|error| anyhow!(error))
     })
+}
+
+/// The cluster with a node; apart from the rest, since it takes longer to start and nobody else waits for it.
+static NODE_CLUSTER: Mutex<Option<Result<Arc<NodeCluster>, String>>> = Mutex::new(None);
+
+/// The cluster with a node, and `hoop up` in front of it; the first caller starts them, the others wait.
+pub(crate) fn node_cluster() -> Result<Arc<NodeCluster>> {
+    let run = this_run()?;
+    let mut shared = NODE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = shared.get_or_insert_with(|| {
+        NodeCluster::start(run)
+            .map(Arc::new)
+            .map_err(|error| format!("{error:#}"))
+    });
+    started.clone().map_err(|error| anyhow!(error))
 }
 
 /// `hoop up` in front of the API server, for one test.
@@ -163,6 +179,10 @@ pub(crate) fn run(mut tests: Vec<Test>) -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Ends the servers and removes their data.
+    NODE_CLUSTER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
     summarize(&skipped);
     conclusion.exit_code()

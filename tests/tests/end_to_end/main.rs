@@ -7,6 +7,7 @@ mod audit;
 mod canary;
 mod client;
 mod demo;
+mod differential;
 mod evidence;
 mod harness;
 mod helm;
@@ -14,8 +15,12 @@ mod kill;
 mod kubectl;
 mod kubernetes;
 mod log;
+mod node;
 mod pipeline;
+mod recorded;
 mod secrets;
+mod streams;
+mod terminal;
 mod watch;
 
 fn main() -> std::process::ExitCode {
@@ -24,6 +29,8 @@ fn main() -> std::process::ExitCode {
         kubectl::tests(),
         secrets::tests(),
         helm::tests(),
+        streams::tests(),
+        differential::tests(),
         audit::tests(),
         watch::tests(),
         evidence::tests(),

@@ -214,11 +214,28 @@ people:
 - {name: alice, groups: [platform]}
 - {name: bob, groups: [developers]}
 - {name: carol, groups: [outsiders]}
+- {name: dave, groups: [platform]}
 ";
 
 /// Who may do what in these tests. Namespaces of tests are named after them.
 const POLICY: &str = r#"
 profiles:
+- name: trusted
+  subjects: {users: [dave]}
+  rules:
+  - name: everything-as-it-is
+    effect: allow
+    apiGroups: ["*"]
+    resources: ["*"]
+    verbs: ["*"]
+    mask: none
+  - name: paths
+    effect: allow
+    nonResourceURLs: ["*"]
+    verbs: ["*"]
+  - name: as-others
+    effect: allow
+    impersonate: {users: [somebody], serviceAccounts: ["twin-b:robot"]}
 - name: platform
   subjects: {groups: [platform]}
   rules:
