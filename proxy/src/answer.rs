@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{
     AnsweredBy, Cause, Decision, Effect, Ended, Level, Masked, RequestAttributes,
 };
@@ -26,6 +27,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
 use crate::gateway::Handler;
+use crate::lifetime::{self, Lifetime};
 use crate::mask::{MaskHint, MaskMode, Masker};
 use crate::metrics::{InFlight, VerbClass};
 use crate::policy::Verdict;
@@ -55,6 +57,8 @@ pub(crate) struct Answering<'a> {
     pub(crate) attributes: Arc<RequestAttributes>,
     pub(crate) verdict: Verdict,
     pub(crate) verb_class: VerbClass,
+    /// When the caller's credential ends, and with it a stream.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 /// Whether answers to this are searched for secrets, so have to be JSON.
@@ -193,9 +197,14 @@ impl Answering<'_> {
             return self.relay_whole(head, record, body, view).await;
         }
         let strict = self.verdict.durability != hoop_schema::kinds::request::Durability::BestEffort;
+        let lifetime = self.lifetime();
         let decision = self.verdict.decision;
         let recorder = match channel {
-            Some(channel) => Recorder::Stream(self.exchange.stream(record, channel)),
+            Some(channel) => Recorder::Stream {
+                parting: parting(channel, &head.headers),
+                lifetime,
+                recorder: self.exchange.stream(record, channel),
+            },
             None => Recorder::Answer(self.exchange.answer(record)),
         };
         let metrics = self.handler.metrics.clone();
@@ -254,9 +263,11 @@ impl Answering<'_> {
             answered_by: AnsweredBy::Upstream,
             media_type: None,
         };
+        let lifetime = self.lifetime();
         let recorder = self.exchange.stream(head, Channel::Opaque);
         *tunnel.lock() = Some(Tunnel {
             ends,
+            lifetime,
             server: hyper::upgrade::on(&mut response),
             tap: Mutex::new(Tap::new(decoder, &self.verdict, recorder)),
             verdict: self.verdict,
@@ -371,6 +382,10 @@ impl Answering<'_> {
         response
     }
 
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::new(self.expires, (self.handler.clock)())
+    }
+
     fn count(&self) {
         let decision = &self.verdict.decision;
         let seconds = self.in_flight.seconds();
@@ -410,6 +425,19 @@ fn stream_channel(info: &RequestInfo, status: StatusCode) -> Option<Channel> {
         Some(Channel::Log)
     } else {
         None
+    }
+}
+
+/// What a stream says when it is over before its time; nothing where there are no words for it.
+fn parting(channel: Channel, headers: &HeaderMap) -> Option<Bytes> {
+    match channel {
+        Channel::Watch if is_json(headers) && !upstream::is_encoded(headers) => {
+            Some(status::watch_error(lifetime::MESSAGE))
+        }
+        Channel::Log if !upstream::is_encoded(headers) => {
+            Some(Bytes::from(format!("hoop: {}\n", lifetime::MESSAGE)))
+        }
+        _ => None,
     }
 }
 

@@ -235,6 +235,11 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Identity, Unauthenticated> {
         if let Presented::Certificate(identity) = presented {
+            // The handshake may have been long ago.
+            if identity.expires.is_some_and(|expires| expires <= now) {
+                let why = "the client certificate has expired since the connection was made";
+                return Err(Unauthenticated(why.into()));
+            }
             return Ok(identity.clone());
         }
         let token = bearer::token(headers).map_err(Unauthenticated)?;

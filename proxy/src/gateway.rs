@@ -142,6 +142,7 @@ impl Handler {
             attributes,
             verdict: ruling.verdict,
             verb_class: call.verb_class(),
+            expires: call.identity.as_ref().ok().and_then(|who| who.expires),
         };
         let (identity, info) = match (&call.identity, &call.info, ruling.refusal) {
             (Ok(identity), Ok(info), None) => (identity, info),
@@ -258,6 +259,7 @@ impl Handler {
             attributes,
             verdict: ruling.verdict,
             verb_class: VerbClass::Other,
+            expires: None,
         };
         if let Some(refusal) = ruling.refusal {
             answering.answered_below(&refusal);

@@ -10,6 +10,7 @@ mod authenticate;
 mod config;
 mod gateway;
 mod impersonation;
+mod lifetime;
 mod listener;
 pub mod mask;
 mod metrics;

@@ -272,6 +272,15 @@ pub(crate) fn status_body(
     status_object(code, reason, message, object_ref, None)
 }
 
+/// A watch event that ends a watch: client-go hands its Status to the caller, and kubectl prints the message.
+pub(crate) fn watch_error(message: &str) -> Bytes {
+    let status = status_body(StatusCode::UNAUTHORIZED, "Unauthorized", message, None);
+    let mut event = b"{\"type\":\"ERROR\",\"object\":".to_vec();
+    event.extend_from_slice(status.trim_ascii_end());
+    event.extend_from_slice(b"}\n");
+    event.into()
+}
+
 fn status_object(
     code: StatusCode,
     reason: &str,

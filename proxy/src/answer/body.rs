@@ -1,5 +1,6 @@
 //! The body that the client gets: masked and recorded as it is polled, without a task or a buffer of its own.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended, Masked};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::lifetime::{self, Lifetime};
 use crate::mask::{MaskError, Masker};
 use crate::metrics::{InFlight, Metrics};
 use crate::record::{AnswerRecorder, End, Flow, StreamRecorder};
@@ -49,7 +51,12 @@ enum Record {
 )]
 pub(super) enum Recorder {
     Answer(AnswerRecorder),
-    Stream(StreamRecorder),
+    Stream {
+        recorder: StreamRecorder,
+        lifetime: Lifetime,
+        /// What the stream says when its lifetime is over.
+        parting: Option<Bytes>,
+    },
 }
 
 /// A response body.
@@ -84,6 +91,8 @@ struct Streamed {
     /// Taken by the end.
     recorder: Option<Recorder>,
     sent: u64,
+    /// Whether nothing was sent, or whole lines.
+    at_line_start: bool,
     decision: Decision,
     /// Whether a stream that cannot be recorded in full is closed.
     strict: bool,
@@ -257,6 +266,7 @@ impl ClientBody {
             view,
             recorder: Some(recorder),
             sent: 0,
+            at_line_start: true,
             decision,
             strict,
             metrics,
@@ -274,10 +284,15 @@ impl Streamed {
                 seen.record(recorder, self.sent);
                 Flow::Recorded
             }
-            (Some(Recorder::Stream(recorder)), Record::Same) => recorder.push(&seen.client),
-            (Some(Recorder::Stream(recorder)), Record::Other(recorded)) => recorder.push(recorded),
-            (Some(Recorder::Stream(_)), Record::Length) | (None, _) => Flow::Recorded,
+            (Some(Recorder::Stream { recorder, .. }), Record::Same) => recorder.push(&seen.client),
+            (Some(Recorder::Stream { recorder, .. }), Record::Other(recorded)) => {
+                recorder.push(recorded)
+            }
+            (Some(Recorder::Stream { .. }), Record::Length) | (None, _) => Flow::Recorded,
         };
+        if let Some(last) = seen.client.last() {
+            self.at_line_start = *last == b'\n';
+        }
         if flow == Flow::Lossy && self.strict {
             return Err(BrokenOff::Unrecorded);
         }
@@ -292,9 +307,35 @@ impl Streamed {
         };
         match self.recorder.take() {
             Some(Recorder::Answer(recorder)) => recorder.finish(end),
-            Some(Recorder::Stream(recorder)) => recorder.finish(end),
+            Some(Recorder::Stream { recorder, .. }) => recorder.finish(end),
             None => {}
         }
+    }
+
+    /// Whether it is a stream that has outlived the credential which opened it.
+    fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.recorder {
+            Some(Recorder::Stream { lifetime, .. }) => Pin::new(lifetime).poll(cx).is_ready(),
+            _ => false,
+        }
+    }
+
+    /// Ends such a stream; returns its last words, none in the middle of a line.
+    fn expire(&mut self) -> Bytes {
+        let mut words = Bytes::new();
+        if let Some(Recorder::Stream {
+            recorder, parting, ..
+        }) = &mut self.recorder
+        {
+            words = parting
+                .take()
+                .filter(|_| self.at_line_start)
+                .unwrap_or_default();
+            recorder.push(&words);
+        }
+        let decision = lifetime::expired(&self.decision);
+        self.finish(Ended::GatewayClosed, Some(decision));
+        words
     }
 
     fn break_off(&mut self, why: BrokenOff) -> BrokenOff {
@@ -349,6 +390,32 @@ impl Streamed {
         }
     }
 
+    /// What the client gets next, and whether it is the last.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Result<Bytes, BrokenOff>>, bool)> {
+        if self.has_expired(cx) {
+            let words = self.expire();
+            return Poll::Ready(((!words.is_empty()).then_some(Ok(words)), true));
+        }
+        let piece =
+            ready!(self.poll_piece(cx)).map(|piece| piece.and_then(|piece| self.ends_with(piece)));
+        Poll::Ready(match piece {
+            Some(Ok((piece, last))) => {
+                if last {
+                    self.finish(Ended::Complete, None);
+                }
+                (Some(Ok(piece)), last)
+            }
+            Some(Err(why)) => (Some(Err(self.break_off(why))), true),
+            None => {
+                self.finish(Ended::Complete, None);
+                (None, true)
+            }
+        })
+    }
+
     /// HTTP does not ask for more when it has as many bytes as announced: the end comes with the last piece.
     fn ends_with(&mut self, piece: Bytes) -> Result<(Bytes, bool), BrokenOff> {
         if !self.upstream.is_end_stream() {
@@ -368,7 +435,7 @@ impl Drop for Streamed {
         // Nobody polled to the end: the client is gone. The recorder says so when it is dropped.
         match &mut self.recorder {
             Some(Recorder::Answer(recorder)) => recorder.masked(self.view.masked()),
-            Some(Recorder::Stream(recorder)) => recorder.masked(self.view.masked()),
+            Some(Recorder::Stream { recorder, .. }) => recorder.masked(self.view.masked()),
             None => {}
         }
     }
@@ -396,27 +463,13 @@ impl Body for ClientBody {
                 whole.recorder.finish(whole.end);
                 Poll::Ready(Some(Ok(Frame::data(whole.bytes))))
             }
-            Inner::Streamed(streamed) => match ready!(streamed.poll_piece(cx))
-                .map(|piece| piece.and_then(|piece| streamed.ends_with(piece)))
-            {
-                Some(Ok((piece, last))) => {
-                    if last {
-                        streamed.finish(Ended::Complete, None);
-                        self.0 = Inner::Over;
-                    }
-                    Poll::Ready(Some(Ok(Frame::data(piece))))
-                }
-                Some(Err(why)) => {
-                    let why = streamed.break_off(why);
+            Inner::Streamed(streamed) => {
+                let (step, over) = ready!(streamed.poll_step(cx));
+                if over {
                     self.0 = Inner::Over;
-                    Poll::Ready(Some(Err(why)))
                 }
-                None => {
-                    streamed.finish(Ended::Complete, None);
-                    self.0 = Inner::Over;
-                    Poll::Ready(None)
-                }
-            },
+                Poll::Ready(step.map(|step| step.map(Frame::data)))
+            }
         }
     }
 

@@ -18,6 +18,7 @@
 mod base64_text;
 mod lane;
 mod messages;
+mod parting;
 mod resize;
 mod status;
 mod streams;
@@ -228,6 +229,24 @@ impl Decoder {
         self.check()?;
         let result = self.framing.finish(from, &mut emit);
         self.remember(result)
+    }
+
+    /// Bytes that end a command for the client with `status`, a `Status` object on one line, if that can be said: not
+    /// in the middle of a frame of the server, not before the channel is open, not of forwarded ports, and not in
+    /// protocols before v4, whose error channel has no form. What the server sends afterwards must not follow.
+    pub fn parting(&self, status: &[u8]) -> Option<Vec<u8>> {
+        let side = Direction::FromServer.index();
+        match &self.framing {
+            Framing::Messages(frames, messages) => {
+                frames[side].finish().ok()?;
+                messages.parting(status)
+            }
+            Framing::Streams(frames, streams) => {
+                frames[side].finish().ok()?;
+                streams.parting(status)
+            }
+            Framing::Tunnelled(..) => None,
+        }
     }
 
     fn check(&self) -> Result<(), DecodeError> {

@@ -3,9 +3,11 @@
 //! Each piece is recorded before it goes on. When the record lags, the stream waits for it: it becomes slow, and the
 //! memory stays small.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended, Masked};
+use http::StatusCode;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -14,9 +16,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Direction;
 use super::tap::{Tap, Untapped};
+use crate::lifetime::{self, Lifetime};
 use crate::metrics::InFlight;
 use crate::policy::Verdict;
 use crate::record::End;
+use crate::status::status_body;
 
 /// Bytes that are copied at once: two TLS records. Each open stream has two of these.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -40,6 +44,8 @@ pub(crate) struct Ends {
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) ends: Ends,
+    /// How long it may go on.
+    pub(crate) lifetime: Lifetime,
     /// The API server's connection, once it has switched.
     pub(crate) server: OnUpgrade,
     pub(crate) tap: Mutex<Tap>,
@@ -55,6 +61,8 @@ enum Stop {
     Gone(Direction),
     /// It could not be recorded.
     Untapped(Untapped),
+    /// The credential that opened it has expired.
+    Expired,
 }
 
 impl Tunnel {
@@ -62,6 +70,7 @@ impl Tunnel {
     pub(crate) async fn run(self) {
         let Self {
             ends: Ends { client, slot },
+            lifetime,
             server,
             tap,
             verdict,
@@ -69,7 +78,7 @@ impl Tunnel {
         } = self;
         let switched = async { tokio::try_join!(client, server) };
         let stop = match tokio::time::timeout(SWITCH_WAIT_MAX, switched).await {
-            Ok(Ok((client, server))) => copy(client, server, &tap).await,
+            Ok(Ok((client, server))) => copy(client, server, &tap, lifetime).await,
             Ok(Err(_)) | Err(_) => Stop::Gone(Direction::FromClient),
         };
         let tap = tap.into_inner();
@@ -83,17 +92,49 @@ impl Tunnel {
     }
 }
 
-async fn copy(client: Upgraded, server: Upgraded, tap: &Mutex<Tap>) -> Stop {
+async fn copy(client: Upgraded, server: Upgraded, tap: &Mutex<Tap>, lifetime: Lifetime) -> Stop {
     // Broken off from here on, it is the gateway that does so: when it stops.
     tap.lock()
         .recorder()
         .ended_when_dropped(Ended::GatewayClosed);
-    let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
-    let (from_server, to_server) = tokio::io::split(TokioIo::new(server));
-    tokio::select! {
-        stop = pump(Direction::FromClient, from_client, to_server, tap) => stop,
-        stop = pump(Direction::FromServer, from_server, to_client, tap) => stop,
+    let (from_client, to_server) = (Direction::FromClient, Direction::FromServer);
+    let (client_reader, mut client_writer) = tokio::io::split(TokioIo::new(client));
+    let (server_reader, server_writer) = tokio::io::split(TokioIo::new(server));
+    // Whether the client has got every piece in full.
+    let whole = AtomicBool::new(true);
+    let up = pump(from_client, client_reader, server_writer, tap, None);
+    let down = pump(
+        to_server,
+        server_reader,
+        &mut client_writer,
+        tap,
+        Some(&whole),
+    );
+    let stop = tokio::select! {
+        stop = up => stop,
+        stop = down => stop,
+        () = lifetime => Stop::Expired,
+    };
+    if matches!(stop, Stop::Expired) && whole.load(Ordering::Relaxed) {
+        // Nobody is left to tell when this fails.
+        drop(tokio::time::timeout(LAST_BYTES_WAIT_MAX, part(tap, client_writer)).await);
     }
+    stop
+}
+
+/// Tells the client why its command is over, where the protocol has words for it.
+async fn part(tap: &Mutex<Tap>, mut writer: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+    let code = StatusCode::UNAUTHORIZED;
+    let status = status_body(code, "Unauthorized", lifetime::MESSAGE, None);
+    let words = {
+        let mut tap = tap.lock();
+        let words = tap.parting(status.trim_ascii_end());
+        words.filter(|words| tap.push(Direction::FromServer, words).is_ok())
+    };
+    if let Some(words) = words {
+        writer.write_all(&words).await?;
+    }
+    writer.shutdown().await
 }
 
 async fn pump(
@@ -101,6 +142,7 @@ async fn pump(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
     tap: &Mutex<Tap>,
+    whole: Option<&AtomicBool>,
 ) -> Stop {
     let to = match from {
         Direction::FromClient => Direction::FromServer,
@@ -113,6 +155,12 @@ async fn pump(
             Ok(length) => length,
             Err(_) => return Stop::Gone(from),
         };
+        let pieces_are_whole = |now| {
+            if let Some(whole) = whole {
+                whole.store(now, Ordering::Relaxed);
+            }
+        };
+        pieces_are_whole(false);
         let room = {
             let mut tap = tap.lock();
             if let Err(why) = tap.push(from, &piece[..length]) {
@@ -128,6 +176,7 @@ async fn pump(
         if written.await.is_err() {
             return Stop::Gone(to);
         }
+        pieces_are_whole(true);
     }
     if let Err(why) = tap.lock().finish(from) {
         tracing::debug!(error = %why, "a stream ended in the middle of something");
@@ -159,6 +208,10 @@ fn judge(stop: &Stop, tap: &Tap, verdict: &Verdict) -> (Ended, Option<Decision>)
             };
             (Ended::GatewayClosed, refused(cause, why.to_string()))
         }
+        Stop::Expired => (
+            Ended::GatewayClosed,
+            Some(lifetime::expired(&verdict.decision)),
+        ),
         Stop::End(_) | Stop::Gone(_) if tap.is_over() => (Ended::Complete, None),
         Stop::End(Direction::FromServer) | Stop::Gone(Direction::FromServer) => {
             (Ended::UpstreamClosed, None)

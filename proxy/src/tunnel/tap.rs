@@ -74,6 +74,11 @@ impl Tap {
         self.decode(|decoder, emit| decoder.finish(from, emit))
     }
 
+    /// What ends a command for the client, if that can be said at this moment; see [`Decoder::parting`].
+    pub(super) fn parting(&self, status: &[u8]) -> Option<Vec<u8>> {
+        self.decoder.as_ref()?.parting(status)
+    }
+
     /// Whether the command's status was seen: whoever closes now, it is over.
     pub(super) fn is_over(&self) -> bool {
         self.is_over

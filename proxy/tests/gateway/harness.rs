@@ -37,11 +37,14 @@ use tokio_rustls::client::TlsStream;
 /// Long enough for a loaded machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the token of `soon` is valid: long enough to begin a stream on a loaded machine.
+pub(crate) const SOON: Duration = Duration::from_secs(4);
+
 /// Alice works, bob looks, robot is not masked.
 pub(crate) const POLICY: &str = r#"
 profiles:
   - name: developers
-    subjects: {users: [alice, "ålice"], groups: [certified]}
+    subjects: {users: [alice, "ålice", soon], groups: [certified]}
     rules:
       - {name: no-nodes, effect: deny, apiGroups: [""], resources: [nodes], verbs: ["*"], message: "ask the platform team"}
       - {name: scale, effect: approve, apiGroups: [apps], resources: [deployments/scale], verbs: ["*"]}
@@ -200,9 +203,12 @@ fn tokens() -> String {
     };
     let glass = entry("glass", ", break_glass: true");
     let late = entry("late", ", expires: 2020-01-01T00:00:00Z");
+    let soon = std::time::SystemTime::now() + SOON;
+    let soon = jiff::Timestamp::try_from(soon).unwrap();
+    let soon = entry("soon", &format!(", expires: {soon:.6}"));
     ["alice", "bob", "robot", "ålice"]
         .iter()
-        .fold(format!("tokens:\n{late}{glass}"), |text, name| {
+        .fold(format!("tokens:\n{late}{soon}{glass}"), |text, name| {
             text + &entry(name, "")
         })
 }
@@ -500,6 +506,9 @@ impl Authority {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         if expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        if user == "soon" {
+            params.not_after = (std::time::SystemTime::now() + SOON).into();
         }
         params.serial_number = Some(rcgen::SerialNumber::from(vec![7]));
         let signing_key = rcgen::KeyPair::generate().unwrap();

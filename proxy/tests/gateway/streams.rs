@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hoop_schema::Kind;
-use hoop_schema::kinds::request::Ended;
+use hoop_schema::kinds::request::{Cause, Effect, Ended};
 use hoop_schema::kinds::stream::Channel;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use crate::harness::{Bed, Fake, FakeBody, PATIENCE, Setup, eventually, read, request, whole};
+use crate::harness::{
+    Bed, Fake, FakeBody, PATIENCE, SOON, Setup, eventually, read, request, whole,
+};
 
 const SECRETS: &str = "/api/v1/namespaces/shop/secrets?watch=true";
 
@@ -270,4 +272,73 @@ async fn told_to_stop_it_lets_streams_end_and_records_those_it_breaks_off() {
     drop(response);
     assert_eq!(bed.only().await.1.ended, Ended::ClientClosed);
     assert!(tokio::net::TcpStream::connect(bed.address).await.is_err());
+}
+
+/// Reads to the end, which must be an orderly one.
+async fn to_the_end(mut body: Incoming) -> String {
+    let mut text = String::new();
+    while let Some(piece) = next(&mut body).await {
+        text += std::str::from_utf8(&piece).unwrap();
+    }
+    text
+}
+
+async fn outcome_of_an_expired_stream(bed: &Bed) {
+    let outcome = eventually("the outcome", async || bed.outcomes().await.pop()).await;
+    assert_eq!((outcome.status, outcome.ended), (200, Ended::GatewayClosed));
+    assert_eq!(outcome.decision.cause, Cause::CredentialExpired);
+    assert_eq!(outcome.decision.effect, Effect::Deny);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_credential_that_opened_it_and_says_so() {
+    let bed = Bed::start().await;
+    let watch = request("GET", "soon", SECRETS)
+        .body(Full::default())
+        .unwrap();
+    let mut client = bed.client().await;
+    let response = client.open(watch).await;
+    assert_eq!(response.status(), 200);
+    let text = to_the_end(response.into_body()).await;
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["type"], "ERROR");
+    assert_eq!(last["object"]["reason"], "Unauthorized");
+    assert_eq!(last["object"]["code"], 401);
+    let message = last["object"]["message"].as_str().unwrap();
+    assert!(message.contains("expired"), "{message}");
+    outcome_of_an_expired_stream(&bed).await;
+    // And the API server is no longer asked.
+    let answer = client.get("soon", SECRETS).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_followed_log_ends_with_the_credential_that_opened_it() {
+    let bed = Bed::start().await;
+    let target = "/api/v1/namespaces/shop/pods/web-6d4b75cb6d-hk2vp/log?follow=true";
+    let follow = request("GET", "soon", target)
+        .body(Full::default())
+        .unwrap();
+    let response = bed.client().await.open(follow).await;
+    let text = to_the_end(response.into_body()).await;
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("hoop: ") && last.contains("expired"),
+        "{last}"
+    );
+    outcome_of_an_expired_stream(&bed).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_not_known_any_longer_than_its_certificate() {
+    let bed = Bed::start().await;
+    let own = bed.ca.client("soon", "certified", false);
+    let mut client = bed.client_as(Some(own)).await;
+    let target = "/api/v1/namespaces/shop/pods";
+    assert_eq!(client.get("", target).await.status, 200);
+    // Certificates count whole seconds.
+    tokio::time::sleep(SOON + Duration::from_secs(1)).await;
+    let answer = client.get("", target).await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.message().contains("expired"), "{answer:?}");
 }

@@ -75,7 +75,11 @@ where
 }
 
 fn upgrading(target: &str, protocols: &str) -> Request<Full<Bytes>> {
-    request("GET", "alice", target)
+    upgrading_as("alice", target, protocols)
+}
+
+fn upgrading_as(user: &str, target: &str, protocols: &str) -> Request<Full<Bytes>> {
+    request("GET", user, target)
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
@@ -306,4 +310,37 @@ async fn a_gateway_that_stops_closes_its_streams_and_says_so() {
     let outcome = the_outcome(&bed).await;
     assert_eq!(outcome.ended, Ended::GatewayClosed);
     assert_eq!(text_of(&data(&bed).await, Channel::Stdin), "ls");
+}
+
+#[tokio::test]
+async fn a_command_ends_with_the_credential_that_opened_it_and_says_so() {
+    let serve = |mut stream: Stream| async move {
+        stream.write_all(&message(false, 1, b"$ ")).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest).await);
+    };
+    let (fake, _) = switching(Some(V5), serve).await;
+    let bed = Setup::before(&fake).start().await;
+    let (_, mut stream) = switch(&bed, upgrading_as("soon", EXEC, V5)).await;
+    let mut got = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got))
+        .await
+        .expect("the stream ends")
+        .unwrap();
+    let prompt = message(false, 1, b"$ ");
+    let status = got.strip_prefix(&prompt[..]).expect("the prompt");
+    // One long message on the error channel, then the close frame.
+    assert_eq!((status[0], status[1], status[4]), (0x82, 126, 3));
+    assert_eq!(status[status.len() - 4..], [0x88, 2, 0x03, 0xe8]);
+    let status = &status[5..status.len() - 4];
+    let status: serde_json::Value = serde_json::from_slice(status).unwrap();
+    assert_eq!(status["status"], "Failure");
+    assert!(status["message"].as_str().unwrap().contains("expired"));
+    let outcome = the_outcome(&bed).await;
+    assert_eq!(outcome.ended, Ended::GatewayClosed);
+    assert_eq!(outcome.decision.cause, Cause::CredentialExpired);
+    assert_eq!(outcome.response_bytes, got.len() as u64);
+    let recorded = text_of(&data(&bed).await, Channel::Error);
+    assert!(recorded.contains("expired"), "{recorded}");
 }

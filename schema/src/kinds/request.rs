@@ -204,6 +204,8 @@ pub enum Cause {
     Uninspectable,
     /// The log does not take events at the moment.
     LogUnavailable,
+    /// The credential that opened the stream has expired meanwhile.
+    CredentialExpired,
 }
 
 impl Cause {
@@ -220,6 +222,7 @@ impl Cause {
             Self::MaskedWrite => "masked_write",
             Self::Uninspectable => "uninspectable",
             Self::LogUnavailable => "log_unavailable",
+            Self::CredentialExpired => "credential_expired",
         }
     }
 }

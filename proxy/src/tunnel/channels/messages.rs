@@ -18,6 +18,7 @@ const CLOSE_SIGNAL: u8 = 255;
 #[derive(Debug)]
 pub(super) struct Messages {
     encoding: Encoding,
+    version: u8,
     has_close_signal: bool,
     lanes: Vec<Lane>,
     /// What the server still has to say of each lane before its data: the port, little-endian.
@@ -82,12 +83,25 @@ impl Messages {
     fn new(encoding: Encoding, version: u8, lanes: Vec<Lane>, prefixes: Vec<Prefix>) -> Self {
         Self {
             encoding,
+            version,
             has_close_signal: version >= 5,
             lanes,
             prefixes,
             parsers: Parsers::new(version),
             sides: Default::default(),
         }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(super) fn version(&self) -> u8 {
+        self.version
+    }
+
+    pub(super) fn lanes(&self) -> &[Lane] {
+        &self.lanes
     }
 
     /// The next event of a side.

@@ -94,6 +94,21 @@ impl Streams {
         }
     }
 
+    /// Of the protocol of commands.
+    pub(super) fn version(&self) -> Option<u8> {
+        match self.kind {
+            Kind::Command { version, .. } => Some(version),
+            Kind::Ports { .. } => None,
+        }
+    }
+
+    /// The open stream of a command for this.
+    pub(super) fn stream_of(&self, role: Role) -> Option<u32> {
+        let mut streams = self.streams.iter();
+        let (stream_id, _) = streams.find(|(_, stream)| stream.lane.role() == role)?;
+        Some(*stream_id)
+    }
+
     /// The next frame of a side.
     pub(super) fn take(
         &mut self,

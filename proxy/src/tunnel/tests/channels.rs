@@ -4,6 +4,7 @@ use hoop_schema::kinds::stream::Channel;
 
 use super::frames::{SpdyWriter, data, frame, message, rst_stream};
 use super::{Direction, Kept, Protocol, Status, content, decode};
+use crate::tunnel::channels::{Decoder, Item};
 use crate::tunnel::negotiate::Encoding;
 
 use Direction::{FromClient, FromServer};
@@ -255,4 +256,52 @@ fn streams_without_request_id_are_paired_by_their_ids_and_ids_are_used_again() {
             Kept::Data(Channel::PortIn, 2, 0, b"x".to_vec())
         ]
     );
+}
+
+/// The protocol's own decoder reads the last words as a status, and only where they can be said.
+#[test]
+fn the_last_words_of_the_gateway_are_a_status_in_every_protocol_that_has_one() {
+    let status = br#"{"status":"Failure","message":"over","reason":"Unauthorized","code":401}"#;
+    let open = |writer: &mut SpdyWriter| writer.syn_stream(1, &[("streamtype", "error")]);
+    let syn = open(&mut SpdyWriter::new());
+    let protocols = [
+        (command(5), Vec::new()),
+        (command(4), Vec::new()),
+        (BASE64, Vec::new()),
+        (Protocol::CommandStreams { version: 4 }, syn.clone()),
+    ];
+    for (protocol, opening) in protocols {
+        let mut decoder = Decoder::new(&protocol);
+        decoder.push(FromClient, &opening, |_| ()).unwrap();
+        let words = decoder.parting(status).expect("it can be said");
+        let mut said = None;
+        decoder
+            .push(FromServer, &words, |item| {
+                if let Item::Status(status) = item {
+                    said = Some(status);
+                }
+            })
+            .unwrap();
+        if !opening.is_empty() {
+            decoder.finish(FromServer, |_| ()).unwrap();
+        }
+        let said = said.unwrap_or_else(|| panic!("{protocol:?} says nothing"));
+        assert_eq!((&*said.message, &*said.reason), ("over", "Unauthorized"));
+    }
+    let mute = [
+        (command(1), FromServer, Vec::new()),
+        (command(5), FromServer, vec![0x82]),
+        (Protocol::CommandStreams { version: 2 }, FromClient, syn),
+        (
+            Protocol::CommandStreams { version: 4 },
+            FromClient,
+            Vec::new(),
+        ),
+        (Protocol::PortStreams, FromClient, Vec::new()),
+    ];
+    for (protocol, from, begun) in mute {
+        let mut decoder = Decoder::new(&protocol);
+        decoder.push(from, &begun, |_| ()).unwrap();
+        assert_eq!(decoder.parting(status), None, "{protocol:?}");
+    }
 }
