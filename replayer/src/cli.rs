@@ -23,6 +23,7 @@ mod export;
 mod grep;
 mod list;
 mod place;
+mod play;
 mod schema;
 mod show;
 mod verify;
@@ -100,6 +101,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show the timeline of one session
     Show(show::ShowArgs),
+    /// Replay a command in the terminal, or write it as an asciicast
+    Play(play::PlayArgs),
     /// Search bodies, streams and everything else that events say
     Grep(grep::GrepArgs),
     /// Write events out: their exact bytes, or as audit events of Kubernetes
@@ -171,6 +174,7 @@ async fn dispatch(
     let code = match cli.command {
         Command::List(args) => list::run(&mut run, &args).await?,
         Command::Show(args) => show::run(&mut run, &args).await?,
+        Command::Play(args) => play::run(&mut run, &args).await?,
         Command::Grep(args) => grep::run(&mut run, &args).await?,
         Command::Export(args) => export::run(&mut run, &args).await?,
         Command::Verify(args) => verify::run(&mut run, &args).await?,

@@ -6,7 +6,7 @@
 //! # Where to look
 //! [`evidence`] finds and reads files and tail; [`sessions`] makes sessions of them, [`scan`] walks all of them;
 //! [`summary`] and [`filter`] say which. [`timeline`] is a session as it happened and [`show`] its lines, [`content`]
-//! its bodies. [`audit`] says events in the words of Kubernetes, [`verify`] proves. [`cli`] is the command line,
+//! its bodies, [`terminal`] what a command showed. [`audit`] says events in the words of Kubernetes, [`verify`] proves. [`cli`] is the command line,
 //! [`output`] the only place that prints, [`exit`] how the process ends.
 
 pub mod audit;
@@ -20,6 +20,7 @@ pub mod scan;
 pub mod sessions;
 pub mod show;
 pub mod summary;
+pub mod terminal;
 pub mod timeline;
 pub mod verify;
 pub mod when;

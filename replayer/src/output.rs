@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
+pub mod keys;
 pub mod table;
 pub mod text;
 
@@ -173,6 +174,14 @@ impl Output {
     pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.writer.write_all(bytes)?;
         self.writer.write_all(b"\n")
+    }
+
+    /// Bytes that end as they end, and that a terminal may have.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn own_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
     }
 
     /// Text that is ours and ends as it ends.

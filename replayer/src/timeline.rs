@@ -10,7 +10,7 @@ use hoop_schema::chain::Strand;
 use hoop_schema::kinds::integrity::{Gap, GapState};
 use hoop_schema::kinds::request::{BodyChunk, BodyOf, Intent, Outcome};
 use hoop_schema::kinds::session::{SessionEnd, SessionStart};
-use hoop_schema::kinds::stream::StreamData;
+use hoop_schema::kinds::stream::{StreamData, StreamResize};
 use hoop_schema::{Event, Kind, SessionId, Timestamp};
 
 use crate::evidence::Entry;
@@ -77,6 +77,8 @@ pub struct Request {
     pub chunks: Vec<BodyChunk>,
     /// Pieces of its stream, in order.
     pub stream: Vec<StreamData>,
+    /// Sizes of its terminal, in order.
+    pub resizes: Vec<StreamResize>,
 }
 
 impl Timeline {
@@ -196,7 +198,11 @@ impl Timeline {
                 let what = What::Gap(gap);
                 self.items.push(Item { ts, what });
             }
-            Kind::StreamResize(_) | Kind::StreamConnection(_) | Kind::Heartbeat(_) => {}
+            Kind::StreamResize(resize) => {
+                let audit_id = resize.audit_id.clone();
+                self.request(ts, audit_id, numbers).resizes.push(resize);
+            }
+            Kind::StreamConnection(_) | Kind::Heartbeat(_) => {}
             _ => {
                 let what = What::Other(event.kind.name().to_owned(), Box::new(event));
                 self.items.push(Item { ts, what });

@@ -69,7 +69,7 @@ impl Gateway {
         self.events.push(encoded.bytes);
     }
 
-    fn start(&mut self, session: [u8; 16], username: &str, command: &str, agent: &str) {
+    pub(crate) fn start(&mut self, session: [u8; 16], username: &str, command: &str, agent: &str) {
         let start = SessionStart {
             user: Some(user(username)),
             auth_method: AuthMethod::ClientCertificate,
@@ -83,7 +83,7 @@ impl Gateway {
         self.emit(session, start);
     }
 
-    fn end(&mut self, session: [u8; 16]) {
+    pub(crate) fn end(&mut self, session: [u8; 16]) {
         let strand = self.strands[&session];
         let state = StrandState {
             class: Class::standard(),
@@ -98,34 +98,15 @@ impl Gateway {
     }
 
     fn request(&mut self, session: [u8; 16], asked: Asked) {
-        let request = Arc::new(asked.attributes(self.events.len(), self.now));
-        let decision = asked.decision();
-        let masked = Masked {
-            count: asked.masked,
-            paths: if asked.masked > 0 {
-                vec!["data.password".into()]
-            } else {
-                Vec::new()
-            },
-        };
-        self.emit(
-            session,
-            Intent {
-                request: Arc::clone(&request),
-                decision: decision.clone(),
-                level: Level::RequestResponse,
-                durability: Durability::Log,
-                body: asked.sent.as_ref().map(body),
-                masked: Masked::default(),
-                claims: Default::default(),
-            },
-        );
+        let (intent, outcome) = asked.events(self);
+        let audit_id = intent.request.audit_id.clone();
+        self.emit(session, intent);
         for (i, frame) in asked.frames.iter().enumerate() {
             self.wait(250);
             self.emit(
                 session,
                 StreamData {
-                    audit_id: request.audit_id.clone(),
+                    audit_id: audit_id.clone(),
                     channel: Channel::Watch,
                     connection: None,
                     offset: i as u64 * 100,
@@ -136,45 +117,23 @@ impl Gateway {
             );
         }
         self.wait(12);
-        self.emit(
-            session,
-            Outcome {
-                request,
-                status: if asked.denied { 403 } else { 200 },
-                reason: asked.denied.then(|| "Forbidden".into()),
-                answered_by: if asked.denied {
-                    AnsweredBy::Gateway
-                } else {
-                    AnsweredBy::Upstream
-                },
-                decision,
-                ended: Ended::Complete,
-                request_bytes: 0,
-                response_bytes: 2048,
-                first_byte_us: 3_000,
-                duration_us: 12_000,
-                body: asked.got.as_ref().map(body),
-                masked,
-                stream_events: asked.frames.len() as u64,
-                exit_code: None,
-            },
-        );
+        self.emit(session, outcome);
     }
 }
 
 #[derive(Default)]
-struct Asked {
-    username: &'static str,
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    name: &'static str,
-    command: &'static str,
-    denied: bool,
-    masked: u64,
-    sent: Option<Value>,
-    got: Option<Value>,
-    frames: Vec<Value>,
+pub(crate) struct Asked {
+    pub(crate) username: &'static str,
+    pub(crate) verb: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) command: &'static str,
+    pub(crate) denied: bool,
+    pub(crate) masked: u64,
+    pub(crate) sent: Option<Value>,
+    pub(crate) got: Option<Value>,
+    pub(crate) frames: Vec<Value>,
 }
 
 impl Asked {
@@ -204,6 +163,47 @@ impl Asked {
             user_agent: Some("kubectl/v1.36.3".into()),
             command: Some(self.command.into()),
         }
+    }
+
+    /// What is asked next, and what comes of it.
+    pub(crate) fn events(&self, gateway: &Gateway) -> (Intent, Outcome) {
+        let request = Arc::new(self.attributes(gateway.events.len(), gateway.now));
+        let decision = self.decision();
+        let paths = (self.masked > 0).then(|| "data.password".to_owned());
+        let masked = Masked {
+            count: self.masked,
+            paths: paths.into_iter().collect(),
+        };
+        let intent = Intent {
+            request: Arc::clone(&request),
+            decision: decision.clone(),
+            level: Level::RequestResponse,
+            durability: Durability::Log,
+            body: self.sent.as_ref().map(body),
+            masked: Masked::default(),
+            claims: Default::default(),
+        };
+        let outcome = Outcome {
+            request,
+            status: if self.denied { 403 } else { 200 },
+            reason: self.denied.then(|| "Forbidden".into()),
+            answered_by: if self.denied {
+                AnsweredBy::Gateway
+            } else {
+                AnsweredBy::Upstream
+            },
+            decision,
+            ended: Ended::Complete,
+            request_bytes: 0,
+            response_bytes: 2048,
+            first_byte_us: 3_000,
+            duration_us: 12_000,
+            body: self.got.as_ref().map(body),
+            masked,
+            stream_events: self.frames.len() as u64,
+            exit_code: None,
+        };
+        (intent, outcome)
     }
 
     fn decision(&self) -> Decision {

@@ -7,6 +7,8 @@ mod live;
 #[cfg(test)]
 mod look;
 #[cfg(test)]
+mod play;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod run;
