@@ -76,6 +76,7 @@ fn request() -> Arc<RequestAttributes> {
         object_ref: None,
         user_agent: Some("kubectl/v1.36.0 (linux/amd64) kubernetes/abcdef0".into()),
         command: Some("kubectl get".into()),
+        argv: Vec::new(),
     })
 }
 

@@ -78,19 +78,11 @@ impl Recording {
             What::Resize(width, height) => Some((width, height)),
             _ => None,
         });
-        let query = attributes
-            .request_uri
-            .split_once('?')
-            .map_or("", |(_, q)| q);
-        let parameters = parameters(query);
-        let values = |name: &str| {
-            let of_name = parameters.iter().filter(|(key, _)| key == name);
-            of_name.map(|(_, value)| value.clone()).collect::<Vec<_>>()
-        };
+        let (_, query) = attributes.request_uri.split_once('?').unwrap_or_default();
         Some(Self {
             began: attributes.received,
-            argv: values("command"),
-            tty: values("tty").iter().any(|value| value == "true"),
+            argv: attributes.argv.clone(),
+            tty: query.split('&').any(|parameter| parameter == "tty=true"),
             size: first_size.unwrap_or(SIZE_DEFAULT),
             moments,
             exit_code: request.outcome.as_ref().and_then(|o| o.exit_code),
@@ -154,13 +146,6 @@ fn output_of(request: &Request) -> Vec<Moment> {
         moments.push(Moment { at, what });
     }
     moments
-}
-
-/// Names and values of a query.
-fn parameters(query: &str) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(query.as_bytes())
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@ use http::request::Parts;
 
 use super::{Call, Peer, target};
 use crate::impersonation;
+use crate::request_info::RequestInfo;
 
 /// The most that is kept of a request target, in bytes.
 const TARGET_BYTES_MAX: usize = 8192;
 
 /// The most that is kept of a header, in bytes.
 const HEADER_BYTES_MAX: usize = 1024;
+
+/// Of the command line of exec: as much as of the target that it came in.
+const ARGV_BYTES_MAX: usize = TARGET_BYTES_MAX;
 
 /// Query parameters that older clients carry credentials in.
 const CREDENTIAL_PARAMETERS: [&str; 3] = ["access_token", "token", "id_token"];
@@ -44,6 +48,7 @@ pub(super) fn of(head: &Parts, peer: &Peer, call: &Call, received: Timestamp) ->
         object_ref: info.and_then(|info| info.object.clone()),
         user_agent: text(USER_AGENT),
         command: text(http::HeaderName::from_static("kubectl-command")),
+        argv: info.map(argv).unwrap_or_default(),
         ..of_unreadable(peer, received)
     }
 }
@@ -69,7 +74,27 @@ pub(super) fn of_unreadable(peer: &Peer, received: Timestamp) -> RequestAttribut
         object_ref: None,
         user_agent: None,
         command: None,
+        argv: Vec::new(),
     }
+}
+
+/// What exec is asked to run.
+fn argv(info: &RequestInfo) -> Vec<String> {
+    if info.subresource() != "exec" {
+        return Vec::new();
+    }
+    let mut left = ARGV_BYTES_MAX;
+    let mut argv = Vec::new();
+    for argument in info.query.all("command") {
+        if argument.len() > left {
+            argv.push(format!("{}…", shortened(argument, left)));
+            break;
+        }
+        // Empty arguments take room as well.
+        left = left.saturating_sub(argument.len().max(1));
+        argv.push(argument.to_owned());
+    }
+    argv
 }
 
 fn shortened(text: &str, bytes_max: usize) -> String {

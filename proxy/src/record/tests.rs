@@ -135,6 +135,7 @@ fn request_of(username: &str) -> Arc<RequestAttributes> {
         object_ref: None,
         user_agent: Some("kubectl/v1.36.0".into()),
         command: Some("kubectl get".into()),
+        argv: Vec::new(),
     })
 }
 

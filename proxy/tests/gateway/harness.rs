@@ -14,7 +14,7 @@ use hoop_proxy::mask::MaskKey;
 use hoop_proxy::sample_cluster::SampleCluster;
 use hoop_proxy::{
     AuthenticationConfiguration, Config, Limits, PolicyReloader, PolicySource, Readiness,
-    ServerIdentity, StaticTokens, UpstreamSource, certificates_from_pem,
+    StaticTokens, UpstreamSource, certificates_from_pem,
 };
 use hoop_schema::kinds::request::{Intent, Outcome};
 use hoop_schema::{Class, Event, EventHash, Kind, ProducerId, Shard, SourceId};
@@ -33,6 +33,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::authority::Authority;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -85,11 +87,6 @@ pub(crate) struct Bed {
     stop: Option<oneshot::Sender<()>>,
     running: tokio::task::JoinHandle<bool>,
     _folder: tempfile::TempDir,
-}
-
-/// Who certifies the gateway and its clients.
-pub(crate) struct Authority {
-    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 /// An answer, read whole.
@@ -146,7 +143,7 @@ impl Setup {
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             server_identity: ca.server(),
-            client_cas: certificates_from_pem(ca.issuer.pem().as_bytes()).unwrap(),
+            client_cas: certificates_from_pem(ca.pem().as_bytes()).unwrap(),
             client_revocations: self.client_revocations,
             tokens: StaticTokens::parse(&tokens()).unwrap(),
             authentication: AuthenticationConfiguration::parse(&self.authentication).unwrap(),
@@ -250,7 +247,7 @@ impl Bed {
     ) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots
-            .add(CertificateDer::from_pem_slice(self.ca.issuer.pem().as_bytes()).unwrap())
+            .add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap())
             .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -446,74 +443,6 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
             "there was never {what}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = rcgen::CertificateParams::default();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "test-ca");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        Self {
-            issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap(),
-        }
-    }
-
-    /// A revocation list with these serial numbers, as PEM.
-    pub(crate) fn revoke(&self, serials: &[u8]) -> String {
-        let revoked = |serial: &u8| rcgen::RevokedCertParams {
-            serial_number: rcgen::SerialNumber::from(vec![*serial]),
-            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let params = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2024, 1, 1),
-            next_update: rcgen::date_time_ymd(2024, 2, 1),
-            crl_number: rcgen::SerialNumber::from(vec![1]),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        params.signed_by(&self.issuer).unwrap().pem().unwrap()
-    }
-
-    fn server(&self) -> ServerIdentity {
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        ServerIdentity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
-            .unwrap()
-    }
-
-    /// A client certificate.
-    pub(crate) fn client(
-        &self,
-        user: &str,
-        group: &str,
-        expired: bool,
-    ) -> rcgen::CertifiedKey<rcgen::KeyPair> {
-        let mut params = rcgen::CertificateParams::default();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, user);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::OrganizationName, group);
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        if expired {
-            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        }
-        if user == "soon" {
-            params.not_after = (std::time::SystemTime::now() + SOON).into();
-        }
-        params.serial_number = Some(rcgen::SerialNumber::from(vec![7]));
-        let signing_key = rcgen::KeyPair::generate().unwrap();
-        let cert = params.signed_by(&signing_key, &self.issuer).unwrap();
-        rcgen::CertifiedKey { cert, signing_key }
     }
 }
 

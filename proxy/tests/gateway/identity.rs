@@ -10,7 +10,8 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::harness::{Answer, Authority, Bed, Setup, eventually, kubeconfig};
+use crate::authority::Authority;
+use crate::harness::{Answer, Bed, Setup, eventually, kubeconfig};
 use crate::issuer::{SigningKey, TestIssuer};
 
 const PODS: &str = "/api/v1/namespaces/shop/pods";

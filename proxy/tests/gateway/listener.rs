@@ -6,7 +6,8 @@ use hoop_schema::kinds::request::Cause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Authority, Bed, PATIENCE, Setup, eventually};
+use crate::authority::Authority;
+use crate::harness::{Bed, PATIENCE, Setup, eventually};
 
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_is_refused_with_a_reason() {

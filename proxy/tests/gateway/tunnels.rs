@@ -163,6 +163,7 @@ async fn a_command_is_tunnelled_as_it_is_and_recorded_by_channel() {
     let outcome = the_outcome(&bed).await;
     assert_eq!((outcome.status, outcome.ended), (101, Ended::Complete));
     assert_eq!(outcome.exit_code, Some(3));
+    assert_eq!(outcome.request.argv, ["sh"]);
     assert_eq!(outcome.request_bytes, sent.len() as u64);
     assert_eq!(outcome.response_bytes, got.len() as u64);
     let data = data(&bed).await;

@@ -1,5 +1,7 @@
 //! Bodies, streams and what a write changed.
 
+use std::borrow::Cow;
+
 use hoop_schema::kinds::request::{BodyOf, RequestAttributes};
 use hoop_schema::kinds::stream::{Channel, StreamData};
 use serde_json::Value;
@@ -171,6 +173,13 @@ pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
         }
     }
     let mut lines = Vec::new();
+    if let Some(attributes) = request.attributes()
+        && !attributes.argv.is_empty()
+    {
+        let words: Vec<_> = attributes.argv.iter().map(|word| quoted(word)).collect();
+        let text = format!("{STREAM_INDENT}$ {}", words.join(" "));
+        lines.push(Text::plain(text));
+    }
     for (channel, pieces, bytes, frames) in channels {
         let mut text = format!("{} stream: ", channel_name(channel));
         if frames > 0 {
@@ -188,6 +197,15 @@ pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
         ));
     }
     lines
+}
+
+/// A word of a command line as a shell would read it.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''")).into()
 }
 
 fn channel_name(channel: Channel) -> &'static str {

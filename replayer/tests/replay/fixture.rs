@@ -162,6 +162,7 @@ impl Asked {
             }),
             user_agent: Some("kubectl/v1.36.3".into()),
             command: Some(self.command.into()),
+            argv: Vec::new(),
         }
     }
 

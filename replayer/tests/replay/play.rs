@@ -18,7 +18,7 @@ const SESSION: &str = "a1a1";
 
 /// The command, and what came on its channels after so many milliseconds.
 struct Shell<'a> {
-    argv: &'a str,
+    argv: &'a [&'a str],
     pieces: &'a [(u64, Channel, &'a str)],
 }
 
@@ -33,7 +33,8 @@ fn exec(gateway: &mut Gateway, shell: &Shell<'_>) {
     };
     let (mut intent, mut outcome) = asked.events(gateway);
     let mut request = (*intent.request).clone();
-    request.request_uri = format!("{}/exec?{}&tty=true", request.request_uri, shell.argv);
+    request.request_uri.push_str("/exec?tty=true");
+    request.argv = shell.argv.iter().map(|word| (*word).to_owned()).collect();
     request.object_ref.as_mut().unwrap().subresource = "exec".into();
     let audit_id = request.audit_id.clone();
     intent.request = Arc::new(request);
@@ -70,7 +71,7 @@ fn exec(gateway: &mut Gateway, shell: &Shell<'_>) {
 }
 
 const DATE: Shell<'static> = Shell {
-    argv: "command=sh&command=-c&command=date",
+    argv: &["sh", "-c", "date"],
     pieces: &[
         (100, Channel::Stdout, "$ "),
         (200, Channel::Stdin, "s3cret\r"),
@@ -101,6 +102,9 @@ fn into_a_pipe_it_comes_at_once_and_cannot_hurt() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!(said.out, "$ \u{1b}[32mtoday\u{1b}[0m\r\nbye\r\n");
     assert_eq!(said.err, "hoop-replay: exit code 7, 1m 30s\n");
+    let shown = replay(folder.path(), 80, &["show", SESSION]).out;
+    assert!(shown.contains("$ sh -c date\n"), "{shown}");
+    assert!(shown.contains("exit code 7"), "{shown}");
     let raw = replay(folder.path(), 80, &["play", SESSION, "--raw"]);
     assert!(raw.out.contains("\u{1b}]52;c;aGk="), "{:?}", raw.out);
 }
@@ -132,7 +136,7 @@ fn an_asciicast_has_what_was_typed_only_when_asked_for() {
 fn of_several_commands_one_is_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let list = Shell {
-        argv: "command=ls",
+        argv: &["ls"],
         pieces: &[(5, Channel::Stdout, "a b\r\n")],
     };
     write(folder.path(), &[DATE, list]);

@@ -59,6 +59,7 @@ fn request() -> Arc<RequestAttributes> {
         }),
         user_agent: Some("kubectl/v1.36.3".into()),
         command: Some("kubectl get".into()),
+        argv: Vec::new(),
     })
 }
 

@@ -111,6 +111,10 @@ pub struct RequestAttributes {
     /// `Kubectl-Command` as sent, at most 1,024 bytes. A claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// The command that exec runs and its arguments, as asked for; of 8,192 bytes at most, with an ellipsis where it is
+    /// cut. Empty for everything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
 }
 
 /// `intent`: a request and the decision about it. Durable before the request has any effect. Filled in by the gateway.
