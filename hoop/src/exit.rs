@@ -10,4 +10,6 @@ pub enum ExitCode {
     Failure = 1,
     /// The command line or the configuration is wrong, and the message says where.
     Usage = 64,
+    /// It was interrupted a second time while it was stopping, as shells say it: 128 and the signal's number.
+    Interrupted = 130,
 }

@@ -5,6 +5,8 @@ use std::io;
 use hoop_replayer::output::text::{Style, Text};
 use hoop_replayer::output::{ColorChoice, Format, Output, OutputEnvironment};
 
+use crate::exit::ExitCode;
+
 /// What a printed line was made of; reads better at the call.
 pub use hoop_replayer::output::text::{Style as Look, Text as Line};
 
@@ -121,5 +123,5 @@ pub fn notice(message: &str) {
 /// A program was interrupted twice: nothing more is waited for.
 pub fn exit_at_once() -> ! {
     notice("interrupted again: stopped at once; what was acknowledged is on the disk");
-    std::process::exit(130)
+    std::process::exit(ExitCode::Interrupted as i32)
 }

@@ -191,7 +191,7 @@ async fn kubectl(command: &mut Command, action: Action) -> Result<Ran, Failed> {
 async fn watch(command: &mut Command) -> Result<Ran, Failed> {
     let mut child = command
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
     let stdout = child
         .stdout
@@ -205,9 +205,17 @@ async fn watch(command: &mut Command) -> Result<Ran, Failed> {
     {
         seen.push(line);
     }
-    child.kill().await?;
+    let enough = seen.len() > CHANGES_SEEN;
+    if enough {
+        child.kill().await?;
+    }
+    // Why it ended by itself.
+    let output = child.wait_with_output().await?;
+    if !enough {
+        seen.push(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     Ok(Ran {
-        success: true,
+        success: enough,
         text: seen.join("\n"),
     })
 }

@@ -107,11 +107,7 @@ impl Theatre<'_> {
         } else {
             run.await
         }?;
-        let look = if ran.success || action == Action::Watch {
-            Look::Plain
-        } else {
-            Look::Bad
-        };
+        let look = if ran.success { Look::Plain } else { Look::Bad };
         let lines: Vec<_> = ran
             .text
             .lines()
