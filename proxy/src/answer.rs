@@ -6,9 +6,9 @@
 //! |---|---|---|
 //! | of a resource, JSON | masked as the rule says | masked, never weaker |
 //! | of a resource, not JSON | an error | the error |
-//! | a log, or why there is no exec | as it came | as it came |
+//! | a log, or why there is no exec | as it came, but for what masking rules find | the same, never weaker |
 //! | of a proxied pod, service or node | as it came | its length only: nothing there has a kind to be masked by |
-//! | of a bare path | as it came | as it came |
+//! | of a bare path | as a log | as a log |
 //!
 //! Watches and followed logs are recorded while they run, anything else with its outcome.
 
@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 
 use crate::gateway::Handler;
 use crate::lifetime::{self, Lifetime};
-use crate::mask::{MaskHint, MaskMode, Masker};
+use crate::mask::MaskMode;
 use crate::metrics::{InFlight, VerbClass};
 use crate::policy::Verdict;
 use crate::record::{AnswerHead, End, Exchange};
@@ -40,9 +40,11 @@ use crate::tunnel::{self, Asked, Ends, Tap, Tunnel};
 use crate::upstream::{self, SendError, UpstreamBody};
 
 mod body;
+mod view;
 
 pub(crate) use body::ClientBody;
-use body::{Recorder, View};
+use body::Recorder;
+use view::View;
 
 /// An answer of known length up to this is read whole before it goes on, so that it keeps a known length after
 /// masking, and a failure of the API server becomes an error the client can read. Four TLS records.
@@ -63,9 +65,15 @@ pub(crate) struct Answering<'a> {
 
 /// Whether answers to this are searched for secrets, so have to be JSON.
 pub(crate) fn is_inspected(info: &RequestInfo, verdict: &Verdict) -> bool {
-    let seen = verdict.mask != MaskMode::None || verdict.level == Level::RequestResponse;
+    let seen = is_masked_for_client(verdict) || verdict.level == Level::RequestResponse;
     let has_kind = !info.is_proxy_subresource() && !is_log(info) && !info.is_exec_like();
     seen && info.is_resource && has_kind
+}
+
+/// Whether the client may see something else than what comes.
+fn is_masked_for_client(verdict: &Verdict) -> bool {
+    let masking = verdict.masking.as_deref();
+    verdict.mask != MaskMode::None || masking.is_some_and(|masking| masking.client().is_some())
 }
 
 fn is_log(info: &RequestInfo) -> bool {
@@ -157,23 +165,21 @@ impl Answering<'_> {
         let empty = body.size_hint().exact() == Some(0);
         let inspected = is_inspected(info, &self.verdict) && !empty;
         let readable = is_json(&head.headers) && !upstream::is_encoded(&head.headers);
-        if inspected && !readable && self.verdict.mask != MaskMode::None {
+        if inspected && !readable && is_masked_for_client(&self.verdict) {
             return self.withhold(head.status);
         }
-        let masker = |mode| {
-            let key = Arc::clone(&self.handler.mask_key);
-            Masker::new(MaskHint::of(info), mode, key)
-        };
+        let key = &self.handler.mask_key;
         let view = if !inspected && !info.is_proxy_subresource() {
-            View::AsItCame
+            View::of_text(&self.verdict, key, upstream::is_encoded(&head.headers))
         } else if !inspected || !readable {
-            View::Unrecorded
-        } else if self.verdict.mask == MaskMode::None {
-            View::RecordMasked(masker(MaskMode::None.for_record()))
+            Some(View::Unrecorded)
         } else {
-            View::Masked(masker(self.verdict.mask))
+            Some(View::of_json(info, &self.verdict, key))
         };
-        let rewritten = matches!(view, View::Masked(_));
+        let Some(view) = view else {
+            return self.withhold(head.status);
+        };
+        let rewritten = view.rewrites();
         let length = body.size_hint().exact();
         upstream::for_client(
             &mut head.headers,
@@ -269,7 +275,12 @@ impl Answering<'_> {
             ends,
             lifetime,
             server: hyper::upgrade::on(&mut response),
-            tap: Mutex::new(Tap::new(decoder, &self.verdict, recorder)),
+            tap: Mutex::new(Tap::new(
+                decoder,
+                &self.verdict,
+                &self.handler.mask_key,
+                recorder,
+            )),
             verdict: self.verdict,
             in_flight: self.in_flight,
         });
@@ -301,7 +312,7 @@ impl Answering<'_> {
         let Ok(seen) = view.whole(bytes) else {
             return self.withhold(StatusCode::OK);
         };
-        if matches!(view, View::Masked(_)) && !seen.client.is_empty() {
+        if view.rewrites() && !seen.client.is_empty() {
             head.headers
                 .insert(CONTENT_LENGTH, HeaderValue::from(seen.client.len()));
         }

@@ -356,19 +356,18 @@ impl Handler {
         sent: Sent,
     ) -> Result<RequestBody, Refusal> {
         let bytes = sent.bytes(&self.limits).await?;
-        if let Some(field) = request_body::masked_field(&bytes) {
+        let Ok(info) = &call.info else {
+            return Ok(RequestBody::default());
+        };
+        let headers = &head.headers;
+        let plain = request_body::unpacked(&bytes, headers, info, &self.limits)?;
+        if let Some(field) = request_body::masked_field(&plain) {
             return Err(Refusal::masked_write(&field));
         }
-        match &call.info {
-            Ok(info) => Ok(request_body::for_record(
-                bytes,
-                &head.headers,
-                info,
-                verdict,
-                &self.mask_key,
-            )),
-            Err(_) => Ok(RequestBody::default()),
-        }
+        let key = &self.mask_key;
+        Ok(request_body::for_record(
+            bytes, &plain, headers, info, verdict, key,
+        ))
     }
 
     fn facts<'a>(

@@ -16,6 +16,7 @@ pub mod mask;
 mod metrics;
 pub mod policy;
 mod policy_in_force;
+mod protobuf;
 pub mod record;
 mod request_body;
 pub mod request_info;

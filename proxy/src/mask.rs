@@ -7,11 +7,18 @@
 //! Pure: no I/O, no clock, no randomness. Not here: what to mask for whom (see [`crate::policy`]).
 
 mod accept;
+mod detect;
+mod fields;
+mod look;
 mod machine;
+mod pattern;
 mod place;
+mod rules;
+mod scan;
 mod sentinel;
 mod skip;
 mod string;
+mod text;
 mod token;
 mod value;
 
@@ -21,7 +28,13 @@ use std::sync::Arc;
 use hoop_schema::kinds::request::Masked;
 
 pub use accept::accept_for_inspection;
+pub use detect::{DETECTORS, Detector};
+pub use fields::FieldPath;
+pub use pattern::Pattern;
+pub use rules::{Fields, LooksFor, Masking, MaskingRule, RuleView};
+pub use scan::{HELD_BYTES_MAX, Scanner};
 pub use sentinel::{MaskedForm, SENTINEL, contains_masked_value};
+pub use text::{Sought, TextRules};
 
 use crate::request_info::RequestInfo;
 
@@ -35,6 +48,8 @@ pub enum MaskMode {
     Redact,
     /// Replaced by [`SENTINEL`] and a keyed hash of the value, so that equal secrets can be seen to be equal.
     Hmac,
+    /// Replaced by [`SENTINEL`] and the last four characters, where the value is a text of at least sixteen.
+    Partial,
 }
 
 /// What the request says of its response. The kind of the objects in it counts for more.
@@ -92,6 +107,26 @@ impl MaskMode {
             other => other,
         }
     }
+
+    /// As policies call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Redact => "redact",
+            Self::Hmac => "hmac",
+            Self::Partial => "partial",
+        }
+    }
+
+    /// How little it shows: a mode of greater strength shows no character that one of less does not.
+    pub fn strength(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Partial => 1,
+            Self::Hmac => 2,
+            Self::Redact => 3,
+        }
+    }
 }
 
 impl MaskHint {
@@ -140,6 +175,18 @@ impl Masker {
         }
     }
 
+    /// Follows a policy's masking rules as well. `resource` is the request's; it says what an object is that does not
+    /// do so itself, and is empty where nothing is known.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Option<&Arc<RuleView>>, resource: &str) -> Self {
+        self.machine.looking = rules.map(|view| look::Looking::new(Arc::clone(view), resource));
+        self
+    }
+
+    fn passes_unread(&self) -> bool {
+        self.mode == MaskMode::None && self.machine.looking.is_none()
+    }
+
     /// Takes the next bytes of the body and appends what may be passed on to `out`. Bytes that are not masked come
     /// out at once.
     ///
@@ -147,7 +194,7 @@ impl Masker {
     /// When the body is not JSON, or nests deeper than the limit. What was appended may be passed on, nothing else,
     /// and the masker is of no further use.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), MaskError> {
-        if self.mode == MaskMode::None {
+        if self.passes_unread() {
             out.extend_from_slice(chunk);
             return Ok(());
         }
@@ -159,7 +206,7 @@ impl Masker {
     /// # Errors
     /// When it ends in the middle of a JSON value.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
-        if self.mode == MaskMode::None {
+        if self.passes_unread() {
             return Ok(());
         }
         self.machine.finish(out)

@@ -36,7 +36,7 @@ use self::profile::Profile;
 pub use self::rbac::GatewayRights;
 pub(crate) use self::review::{ReviewedRules, hypothetical};
 use self::rule::TextPattern;
-use crate::mask::MaskMode;
+use crate::mask::{MaskMode, Masking, MaskingRule};
 use crate::yaml::{Mistake, Mistakes};
 
 /// The group that every authenticated user is in, as in the API server, whether the authenticator says so or not.
@@ -50,6 +50,8 @@ pub const BUILT_IN: &str = "built-in";
 pub struct Policy {
     revision: String,
     profiles: Vec<Profile>,
+    /// The masking rules, each with its line.
+    masking: Vec<(Arc<MaskingRule>, u64)>,
     /// Numbers of profiles by user name.
     by_user: HashMap<String, Vec<usize>>,
     /// Numbers of profiles by group.
@@ -70,8 +72,12 @@ enum SubjectPattern {
 pub struct Verdict {
     /// Allow, deny or hold, and why; goes into the event as it is.
     pub decision: Decision,
-    /// How secret values in the response are shown to the client. The record uses [`MaskMode::for_record`].
+    /// How secret values in the response are shown to the client.
     pub mask: MaskMode,
+    /// How the record shows them: never weaker, and never [`MaskMode::None`].
+    pub record_mask: MaskMode,
+    /// What is masked besides.
+    pub masking: Option<Arc<Masking>>,
     /// How much is recorded.
     pub level: Level,
     /// How durable the intent must be before the request leaves.
@@ -113,7 +119,7 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
-        let profiles = document::read(text)?;
+        let document::Document { profiles, masking } = document::read(text)?;
         let (mut by_user, mut by_group) = (HashMap::new(), HashMap::new());
         let mut by_pattern = Vec::new();
         for (number, profile) in profiles.iter().enumerate() {
@@ -144,6 +150,7 @@ impl Policy {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
             profiles,
+            masking,
             by_user,
             by_group,
             by_pattern,
@@ -216,6 +223,8 @@ impl Verdict {
         Self {
             decision,
             mask: MaskMode::default(),
+            record_mask: MaskMode::default(),
+            masking: None,
             level: Level::default(),
             durability: Durability::default(),
             class: Class::standard(),

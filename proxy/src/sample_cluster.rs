@@ -11,7 +11,7 @@
 //!   a bearer token that it issued; everybody else is `system:anonymous` (403), a wrong token is a 401.
 //! - **Controllers**: a Deployment makes no pods; only seeded pods have logs. Deleting a namespace empties it at once.
 //! - **Protobuf answers**: it answers in JSON, and 406 when JSON is not accepted. It reads protobuf *bodies* of the
-//!   kinds that kubectl sends so (see `protobuf`), since kubectl does not fall back when it is answered 415.
+//!   kinds that kubectl sends so (see `crate::protobuf`), since kubectl does not fall back when it is answered 415.
 //! - **JSON patch** (415), **pages** (`limit` is ignored, as the protocol allows), **exec** and other upgrades (404).
 //! - **Strategic merge** only knows one merge key: lists of objects with a `name` are merged by it.
 
@@ -23,7 +23,6 @@ mod logs;
 mod negotiate;
 mod objects;
 mod patch;
-mod protobuf;
 mod resource_types;
 mod reviews;
 mod seed;

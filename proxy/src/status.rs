@@ -179,6 +179,16 @@ impl Refusal {
         )
     }
 
+    /// 415: a body that nothing here can look into.
+    pub(crate) fn unsupported_body(why: &str) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            Cause::Uninspectable,
+            why.to_owned(),
+        )
+    }
+
     /// 431: too much head.
     pub(crate) fn headers_too_large(bytes_max: usize, headers_max: usize) -> Self {
         let message = format!(

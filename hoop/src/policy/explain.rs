@@ -108,6 +108,11 @@ struct Answer<'a> {
     rule: Option<&'a str>,
     line: Option<u64>,
     message: &'a str,
+    /// How the client and the record see secrets; empty where nothing is answered.
+    mask: &'a str,
+    record_mask: &'a str,
+    /// The masking rules that hold.
+    masking: Vec<&'a str>,
     tried: Vec<AnswerTried<'a>>,
     tried_more: usize,
 }
@@ -182,6 +187,10 @@ fn one(policy: &Policy, args: &ExplainArgs, printer: &mut Printer) -> io::Result
     printer.line(&line)?;
     if !decision.message.is_empty() && decision.effect != Effect::Allow {
         printer.line(&Line::plain(format!("  {}", decision.message)))?;
+    }
+    if let Some(masking) = &explanation.verdict.masking {
+        let text = format!("  masking: {}", masking.names().join(", "));
+        printer.line(&Line::plain(text))?;
     }
     for tried in &explanation.tried {
         let text = format!(
@@ -315,8 +324,18 @@ fn of_explanation<'a>(info: &'a RequestInfo, explanation: &'a Explanation) -> An
         line: tried.line,
         reason: &tried.reason,
     };
+    let verdict = &explanation.verdict;
+    let answers = verdict.decision.effect == Effect::Allow;
+    let masking = verdict.masking.iter().flat_map(|masking| masking.names());
     Answer {
         line: explanation.line,
+        mask: if answers { verdict.mask.as_str() } else { "" },
+        record_mask: if answers {
+            verdict.record_mask.as_str()
+        } else {
+            ""
+        },
+        masking: masking.map(String::as_str).collect(),
         tried: explanation.tried.iter().map(tried).collect(),
         tried_more: explanation.tried_more,
         ..of_decision(info, &explanation.verdict.decision)

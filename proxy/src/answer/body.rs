@@ -3,45 +3,23 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended, Masked};
+use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
 
+use super::view::{Record, Seen, View};
 use crate::lifetime::{self, Lifetime};
-use crate::mask::{MaskError, Masker};
+use crate::mask::MaskError;
 use crate::metrics::{InFlight, Metrics};
 use crate::record::{AnswerRecorder, End, Flow, StreamRecorder};
 use crate::upstream::UpstreamBody;
 
-/// What the client and the record see of a body.
-#[derive(Debug)]
-pub(super) enum View {
-    /// Both the bytes as they came: nothing in them can be masked.
-    AsItCame,
-    /// The client the bytes as they came, the record their number: they could not be inspected.
-    Unrecorded,
-    /// Both the masked form.
-    Masked(Masker),
-    /// The client the bytes as they came, the record the masked form.
-    RecordMasked(Masker),
-}
-
-/// A piece of a body in both views.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) client: Bytes,
-    record: Record,
-}
-
-#[derive(Debug)]
-enum Record {
-    /// What the client sees.
-    Same,
-    Other(Vec<u8>),
-    /// Only the number of bytes.
-    Length,
-}
+/// The longest that bytes of a followed log are held back because they may be the beginning of a secret: nobody
+/// notices it. What comes later than that is taken for something else.
+const HELD_BACK_MAX: Duration = Duration::from_millis(20);
 
 /// Who writes the outcome.
 #[derive(Debug)]
@@ -93,6 +71,8 @@ struct Streamed {
     sent: u64,
     /// Whether nothing was sent, or whole lines.
     at_line_start: bool,
+    /// Runs while bytes are held back of a stream that somebody may be looking at.
+    held_back: Option<Pin<Box<Sleep>>>,
     decision: Decision,
     /// Whether a stream that cannot be recorded in full is closed.
     strict: bool,
@@ -109,113 +89,6 @@ pub(crate) enum BrokenOff {
     Uninspectable(#[source] MaskError),
     #[error("the stream could not be recorded in full")]
     Unrecorded,
-}
-
-impl View {
-    /// Both views of the next bytes.
-    fn piece(&mut self, chunk: Bytes) -> Result<Seen, MaskError> {
-        match self {
-            Self::AsItCame => Ok(Seen {
-                client: chunk,
-                record: Record::Same,
-            }),
-            Self::Unrecorded => Ok(Seen {
-                client: chunk,
-                record: Record::Length,
-            }),
-            Self::Masked(masker) => {
-                let mut out = Vec::with_capacity(chunk.len() + 64);
-                masker.push(&chunk, &mut out)?;
-                Ok(Seen {
-                    client: out.into(),
-                    record: Record::Same,
-                })
-            }
-            Self::RecordMasked(masker) => {
-                let mut out = Vec::with_capacity(chunk.len() + 64);
-                if masker.push(&chunk, &mut out).is_ok() {
-                    return Ok(Seen {
-                        client: chunk,
-                        record: Record::Other(out),
-                    });
-                }
-                // The rule lets the client see it in any case; the record takes no more of it.
-                *self = Self::Unrecorded;
-                Ok(Seen {
-                    client: chunk,
-                    record: Record::Length,
-                })
-            }
-        }
-    }
-
-    /// Both views of what is still held back at the end.
-    fn rest(&mut self) -> Result<Seen, MaskError> {
-        let mut out = Vec::new();
-        match self {
-            Self::Masked(masker) => {
-                masker.finish(&mut out)?;
-                Ok(Seen {
-                    client: out.into(),
-                    record: Record::Same,
-                })
-            }
-            Self::RecordMasked(masker) => {
-                if masker.finish(&mut out).is_err() {
-                    *self = Self::Unrecorded;
-                    out.clear();
-                }
-                Ok(Seen {
-                    client: Bytes::new(),
-                    record: Record::Other(out),
-                })
-            }
-            Self::AsItCame | Self::Unrecorded => Ok(Seen {
-                client: Bytes::new(),
-                record: Record::Same,
-            }),
-        }
-    }
-
-    /// Both views of a body that is there in full.
-    pub(super) fn whole(&mut self, bytes: Bytes) -> Result<Seen, MaskError> {
-        let mut seen = self.piece(bytes)?;
-        let rest = self.rest()?;
-        if !rest.client.is_empty() {
-            seen.client = [seen.client, rest.client].concat().into();
-        }
-        if let (Record::Other(recorded), Record::Other(rest)) = (&mut seen.record, rest.record) {
-            recorded.extend_from_slice(&rest);
-        }
-        if matches!(self, Self::Unrecorded) {
-            seen.record = Record::Length;
-        }
-        Ok(seen)
-    }
-
-    pub(super) fn masked(&self) -> Masked {
-        match self {
-            Self::Masked(masker) | Self::RecordMasked(masker) => masker.masked().clone(),
-            Self::AsItCame | Self::Unrecorded => Masked::default(),
-        }
-    }
-}
-
-impl Seen {
-    /// Records it; the client has got `sent` bytes in all.
-    pub(super) fn record(&self, recorder: &mut AnswerRecorder, sent: u64) {
-        match &self.record {
-            Record::Same => recorder.push(&self.client),
-            Record::Other(recorded) => {
-                recorder.push(recorded);
-                recorder.sent(sent);
-            }
-            Record::Length => {
-                recorder.push(&self.client);
-                recorder.uninspected();
-            }
-        }
-    }
 }
 
 impl ClientBody {
@@ -267,6 +140,7 @@ impl ClientBody {
             recorder: Some(recorder),
             sent: 0,
             at_line_start: true,
+            held_back: None,
             decision,
             strict,
             metrics,
@@ -364,7 +238,15 @@ impl Streamed {
     /// The next piece that is not empty; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         loop {
-            let seen = match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
+            let frame = match Pin::new(&mut self.upstream).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(self.poll_held_back(cx));
+                    let seen = self.view.flush();
+                    return Poll::Ready(Some(self.take(seen)));
+                }
+            };
+            let seen = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => self.view.piece(chunk),
                     // Trailers: the API server sends none.
@@ -385,7 +267,11 @@ impl Streamed {
                 .and_then(|seen| self.take(seen));
             match piece {
                 Ok(piece) if piece.is_empty() => {}
-                piece => return Poll::Ready(Some(piece)),
+                piece => {
+                    // What is held back now has just come.
+                    self.held_back = None;
+                    return Poll::Ready(Some(piece));
+                }
             }
         }
     }
@@ -414,6 +300,19 @@ impl Streamed {
                 (None, true)
             }
         })
+    }
+
+    /// Ready when what is held back must go on. Only streams are looked at while they run.
+    fn poll_held_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !matches!(self.recorder, Some(Recorder::Stream { .. })) || !self.view.holds_back() {
+            return Poll::Pending;
+        }
+        let timer = self
+            .held_back
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HELD_BACK_MAX)));
+        ready!(timer.as_mut().poll(cx));
+        self.held_back = None;
+        Poll::Ready(())
     }
 
     /// HTTP does not ask for more when it has as many bytes as announced: the end comes with the last piece.
@@ -482,10 +381,8 @@ impl Body for ClientBody {
             Inner::Over => SizeHint::with_exact(0),
             Inner::Unrecorded(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Whole(whole) => SizeHint::with_exact(whole.bytes.len() as u64),
-            Inner::Streamed(streamed) => match &streamed.view {
-                View::Masked(_) => SizeHint::default(),
-                _ => streamed.upstream.size_hint(),
-            },
+            Inner::Streamed(streamed) if streamed.view.rewrites() => SizeHint::default(),
+            Inner::Streamed(streamed) => streamed.upstream.size_hint(),
         }
     }
 }

@@ -37,6 +37,8 @@ impl Ruling {
                     policy_revision: policy_revision.to_owned(),
                 },
                 mask: MaskMode::default(),
+                record_mask: MaskMode::default(),
+                masking: None,
                 level: Level::RequestResponse,
                 durability: Durability::default(),
                 class: Class::standard(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hoop_schema::kinds::request::Masked;
 
+use super::fields::{NOWHERE, Place};
+use super::look::{Looking, Searched, masked_whole};
 use super::place::{Frame, Role, Secrecy, Slot};
 use super::sentinel::SENTINEL;
 use super::skip::skip;
@@ -56,6 +58,7 @@ enum Use {
     ApiVersion,
     Secret(Replacement),
     Applied(Box<Applied>),
+    Search(Box<Searched>),
 }
 
 /// An object as JSON inside a string.
@@ -72,18 +75,24 @@ struct Applied {
 #[derive(Debug)]
 pub(super) struct Machine {
     hint: MaskHint,
-    mode: MaskMode,
-    key: Arc<MaskKey>,
+    pub(super) mode: MaskMode,
+    pub(super) key: Arc<MaskKey>,
+    /// The policy's own rules.
+    pub(super) looking: Option<Looking>,
     /// Whether this reads an annotation; annotations inside it are not read again.
     is_nested: bool,
+    /// What is known of the whole from outside, where the request says nothing.
+    outside: Secrecy,
     masked: Masked,
-    frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame>,
     expect: Expect,
-    slot: Slot,
+    pub(super) slot: Slot,
+    /// Where the next value stands among the fields of the policy's rules.
+    pub(super) place: Place,
     string: Use,
     escape: Escape,
     /// The key, kind or version being read, or the last key.
-    text: Vec<u8>,
+    pub(super) text: Vec<u8>,
     /// Where the machine is, such as `items[].data`.
     path: String,
     /// Bytes taken before this chunk.
@@ -102,11 +111,14 @@ impl Machine {
             hint,
             mode,
             key,
+            looking: None,
             is_nested: false,
+            outside: Secrecy::Doubt,
             masked: Masked::default(),
             frames: Vec::new(),
             expect: Expect::Value,
             slot: Slot::Root,
+            place: NOWHERE,
             string: Use::Copy,
             escape: Escape::default(),
             text: Vec::new(),
@@ -199,6 +211,9 @@ impl Machine {
             Some(frame) if frame.is_array => {
                 self.slot = frame.slot_of_item();
                 self.expect = Expect::Value;
+                if self.looking.is_some() {
+                    self.look_at_item();
+                }
             }
             _ => self.expect = Expect::Key,
         }
@@ -210,10 +225,14 @@ impl Machine {
         }
         let parent = self.frames.last();
         let inherited = parent.map_or_else(|| self.inherited_by_body(), Frame::secrecy);
-        let role = self.slot.role(is_array, self.hint == MaskHint::Secrets);
+        let patches = self.looking.as_ref().is_some_and(Looking::masks_patches);
+        let role = self
+            .slot
+            .role(is_array, patches || self.hint == MaskHint::Secrets);
+        let role = self.role_looked_at(role);
         let path_length = self.path.len();
         if role != Role::Skip {
-            let inside_secret = parent.is_some_and(|frame| matches!(frame.role, Role::Secret(_)));
+            let inside_secret = parent.is_some_and(|frame| is_masked(frame.role));
             let inside_object = parent.is_some_and(|frame| !frame.is_array);
             if inside_object && !inside_secret {
                 push_segment(&mut self.path, &self.text);
@@ -222,9 +241,16 @@ impl Machine {
                 self.path.push_str("[]");
             }
         }
-        let frame = Frame::new(role, is_array, inherited, path_length);
+        let mut frame = Frame::new(role, is_array, inherited, path_length);
+        if let Some(looking) = &self.looking {
+            frame.place = self.place;
+            frame.root = parent.map_or(looking.root, |parent| parent.root);
+        }
         self.slot = frame.slot_of_item();
         self.frames.push(frame);
+        if is_array && self.looking.is_some() {
+            self.look_at_item();
+        }
         self.expect = if is_array {
             Expect::ValueOrEnd
         } else {
@@ -236,7 +262,7 @@ impl Machine {
     fn inherited_by_body(&self) -> Secrecy {
         match self.hint {
             MaskHint::Secrets => Secrecy::Yes,
-            _ => Secrecy::Doubt,
+            _ => self.outside,
         }
     }
 
@@ -256,6 +282,7 @@ impl Machine {
         if self.frames.is_empty() {
             self.expect = Expect::Value;
             self.slot = Slot::Root;
+            self.place = NOWHERE;
         } else {
             self.expect = Expect::CommaOrEnd;
         }
@@ -288,9 +315,18 @@ impl Machine {
                     Use::ApiVersion
                 }
             }
-            Slot::Secret(form) => Use::Secret(self.begin_secret(form, chunk, at, out)),
+            Slot::Secret(form) => Use::Secret(self.begin_secret(form, self.mode, chunk, at, out)),
+            Slot::Field(form, mode) => Use::Secret(self.begin_secret(form, mode, chunk, at, out)),
+            Slot::Look => match self.searched(&chunk[at + 1..]) {
+                None => Use::Copy,
+                Some(searched) => {
+                    self.copy_until(chunk, at + 1, out);
+                    Use::Search(Box::new(searched))
+                }
+            },
             Slot::Applied if self.is_nested => {
-                Use::Secret(self.begin_secret(Form::Plain, chunk, at, out))
+                let mode = self.mode.for_record();
+                Use::Secret(self.begin_secret(Form::Plain, mode, chunk, at, out))
             }
             Slot::Applied => {
                 self.copy_until(chunk, at + 1, out);
@@ -310,6 +346,12 @@ impl Machine {
         };
         let mut machine = Self::new(hint, self.mode, Arc::clone(&self.key));
         machine.is_nested = true;
+        machine.outside = secrecy;
+        machine.looking = self.looking.clone();
+        if let (Some(looking), Some(frame)) = (&mut machine.looking, self.frames.last()) {
+            // What it is part of says what it is, unless it does so itself.
+            looking.root = frame.root;
+        }
         Applied {
             machine,
             pending: Vec::new(),
@@ -320,13 +362,14 @@ impl Machine {
     fn begin_secret(
         &mut self,
         form: Form,
+        mode: MaskMode,
         chunk: &[u8],
         at: usize,
         out: &mut Vec<u8>,
     ) -> Replacement {
         self.copy_until(chunk, at, out);
-        self.note_masked();
-        Replacement::new(form, self.mode, &self.key)
+        self.note_masked(1);
+        Replacement::new(form, mode, &self.key)
     }
 
     fn copy_until(&mut self, chunk: &[u8], at: usize, out: &mut Vec<u8>) {
@@ -335,8 +378,8 @@ impl Machine {
         }
     }
 
-    fn note_masked(&mut self) {
-        self.masked.count += 1;
+    fn note_masked(&mut self, count: u64) {
+        self.masked.count += count;
         if self.masked.paths.len() == PATHS_MAX {
             return;
         }
@@ -344,8 +387,7 @@ impl Machine {
         let [.., parent] = self.frames.as_slice() else {
             return;
         };
-        let is_deep = self.frames.len() > 1
-            && matches!(self.frames[self.frames.len() - 2].role, Role::Secret(_));
+        let is_deep = self.frames.len() > 1 && is_masked(self.frames[self.frames.len() - 2].role);
         if !parent.is_array && !is_deep {
             push_segment(&mut self.path, &self.text);
         }
@@ -421,6 +463,7 @@ impl Machine {
             }
             Use::Secret(replacement) => replacement.take(piece),
             Use::Applied(applied) => applied.take(piece, out),
+            Use::Search(searched) => searched.take(piece, out),
         }
     }
 
@@ -443,12 +486,14 @@ impl Machine {
                 let frame = self.frames.last();
                 self.slot = frame.map_or(Slot::Skip, |frame| frame.slot_of_key(&self.text));
                 self.expect = Expect::Colon;
+                self.look_at_key();
             }
             Use::Kind => {
                 let is_other = !matches!(self.hint, MaskHint::Unknown | MaskHint::Secrets);
                 if let Some(frame) = self.frames.last_mut() {
                     frame.note_kind(&self.text, is_other);
                 }
+                self.look_at_kind();
                 self.after_value();
             }
             Use::ApiVersion => {
@@ -465,6 +510,14 @@ impl Machine {
             Use::Applied(mut applied) => {
                 applied.finish(out);
                 self.add_masked(&applied);
+                self.copy_from = Some(at);
+                self.after_value();
+            }
+            Use::Search(searched) => {
+                let count = searched.finish(out);
+                if count > 0 {
+                    self.note_masked(count);
+                }
                 self.copy_from = Some(at);
                 self.after_value();
             }
@@ -493,14 +546,14 @@ impl Machine {
         let byte = chunk[at];
         let scalar = Scalar::begin(byte).ok_or((at, "the body is not JSON"))?;
         self.expect = Expect::Scalar(scalar);
-        let form = match self.slot {
-            Slot::Secret(form) => form,
-            Slot::Applied => Form::Plain,
-            _ => return Ok(()),
+        let (form, mode) = match masked_whole(self.slot, self.mode) {
+            Some(how) => how,
+            None if self.slot == Slot::Applied => (Form::Plain, self.mode.for_record()),
+            None => return Ok(()),
         };
         // `null` says that there is no value; in a patch it removes one.
         if byte != b'n' {
-            let mut replacement = self.begin_secret(form, chunk, at, out);
+            let mut replacement = self.begin_secret(form, mode, chunk, at, out);
             replacement.take(&[byte]);
             self.scalar = Some(replacement);
         }
@@ -588,6 +641,11 @@ pub(super) type Mistake = (usize, &'static str);
 
 /// The place of the first byte that was not taken.
 pub(super) type Taken = Result<usize, Mistake>;
+
+/// Whether every value in such a container is masked.
+fn is_masked(role: Role) -> bool {
+    matches!(role, Role::Secret(_) | Role::Field(..))
+}
 
 fn push_segment(path: &mut String, segment: &[u8]) {
     if !path.is_empty() {

@@ -1,5 +1,7 @@
 //! Where in a Kubernetes object a value stands, and so whether it is secret.
 
+use super::MaskMode;
+use super::fields::{NOWHERE, Place};
 use super::value::Form;
 
 /// Annotations that hold the object as it was applied, as JSON.
@@ -30,6 +32,10 @@ pub(super) enum Role {
     PatchOperation,
     /// Every value inside is secret.
     Secret(Form),
+    /// Every value inside is masked by a rule of the policy.
+    Field(Form, MaskMode),
+    /// Rules of the policy look at what is inside.
+    Look,
     /// Nothing inside matters.
     Skip,
 }
@@ -50,6 +56,10 @@ pub(super) enum Slot {
     /// An annotation that holds an object as JSON.
     Applied,
     Secret(Form),
+    /// Masked by a rule of the policy.
+    Field(Form, MaskMode),
+    /// Rules of the policy look at it.
+    Look,
     Skip,
 }
 
@@ -87,6 +97,10 @@ pub(super) struct Frame {
     is_foreign: bool,
     /// Length of the path before this container.
     pub(super) path_length: usize,
+    /// Where the container stands among the fields of the policy's rules.
+    pub(super) place: Place,
+    /// Where those fields begin in the object that this is, or that is part of this.
+    pub(super) root: Place,
 }
 
 impl Kind {
@@ -113,7 +127,14 @@ impl Frame {
             kind: Kind::Unknown,
             is_foreign: false,
             path_length,
+            place: NOWHERE,
+            root: NOWHERE,
         }
+    }
+
+    /// Whether the object has not said what it is, or is a wrapper of others.
+    pub(super) fn is_wrapper(&self) -> bool {
+        matches!(self.kind, Kind::Wrapper | Kind::Unknown)
     }
 
     /// Whether the object that this container is, or is part of, is a Secret.
@@ -153,6 +174,7 @@ impl Frame {
             Role::TokenHolder if key == b"token" => Slot::Secret(Form::Plain),
             Role::PatchOperation if key == b"value" => Slot::Secret(Form::Plain),
             Role::Secret(form) => Slot::Secret(form),
+            Role::Field(form, mode) => Slot::Field(form, mode),
             _ => Slot::Skip,
         }
     }
@@ -182,6 +204,7 @@ impl Frame {
             Role::Objects => Slot::Object,
             Role::Patch => Slot::PatchOperation,
             Role::Secret(form) => Slot::Secret(form),
+            Role::Field(form, mode) => Slot::Field(form, mode),
             _ => Slot::Skip,
         }
     }
@@ -192,6 +215,8 @@ impl Slot {
     pub(super) fn role(self, is_array: bool, is_secret: bool) -> Role {
         match (self, is_array) {
             (Self::Secret(form), _) => Role::Secret(form),
+            (Self::Field(form, mode), _) => Role::Field(form, mode),
+            (Self::Look, _) => Role::Look,
             (Self::Applied, _) => Role::Secret(Form::Plain),
             (Self::Root, true) if is_secret => Role::Patch,
             (Self::Objects, true) => Role::Objects,

@@ -1,4 +1,5 @@
 mod model;
+mod rules;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

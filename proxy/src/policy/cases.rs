@@ -17,6 +17,8 @@
 //!     expect: allow                               # allow | deny | approve
 //!     profile: viewer                             # which profile and rule decide
 //!     rule: read-workloads
+//!     mask: redact                                # what the client sees of secrets
+//!     masking: [tokens]                           # the masking rules that hold
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,17 +26,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{Decision, Effect, User};
 
+use super::document::MODES;
 use super::facts::{BodyFact, Facts};
-use super::{Policy, PolicyErrors};
+use super::{Policy, PolicyErrors, Verdict};
+use crate::mask::MaskMode;
 use crate::request_info;
 use crate::yaml::{self, Entries, Mistakes, Node};
 
 /// The time of a case that names none: Monday, 2026-11-23, 12:00 UTC.
 const DEFAULT_TIME_MICROS: i64 = 1_795_435_200_000_000;
 
-const CASE_KEYS: [&str; 13] = [
+const CASE_KEYS: [&str; 15] = [
     "name", "user", "groups", "uid", "extra", "sourceIP", "time", "as", "requests", "body",
-    "expect", "profile", "rule",
+    "expect", "profile", "rule", "mask", "masking",
 ];
 const AS_KEYS: [&str; 4] = ["user", "groups", "uid", "extra"];
 
@@ -55,6 +59,8 @@ struct Case {
     expect: Effect,
     profile: Option<String>,
     rule: Option<String>,
+    mask: Option<MaskMode>,
+    masking: Option<Vec<String>>,
 }
 
 /// What came of one request of a case.
@@ -115,10 +121,13 @@ impl Case {
         };
         let facts = Facts::new(&self.user, &info, self.source_ip, self.time)
             .with_body(BodyFact::Read(self.body.as_bytes()));
-        let decision = match &self.acting_as {
-            Some(asked) => policy.impersonate(&facts, asked),
+        let (decision, masking) = match &self.acting_as {
+            Some(asked) => (policy.impersonate(&facts, asked), None),
             None => match policy.decide(&facts) {
-                Some(verdict) => verdict.decision,
+                Some(verdict) => {
+                    let failure = self.masking_failure(&verdict);
+                    (verdict.decision, failure)
+                }
                 None => return Some("the policy waits for the body".to_owned()),
             },
         };
@@ -132,12 +141,28 @@ impl Case {
                 .as_ref()
                 .is_none_or(|r| decision.rule.as_ref() == Some(r));
         if matches {
-            return None;
+            return masking;
         }
         let expected = words(self.expect, self.profile.as_deref(), self.rule.as_deref());
         Some(format!(
             "expected {expected}, got {}",
             of_decision(&decision)
+        ))
+    }
+}
+
+impl Case {
+    /// What is masked otherwise.
+    fn masking_failure(&self, verdict: &Verdict) -> Option<String> {
+        if let Some(expected) = self.mask.filter(|mask| *mask != verdict.mask) {
+            let (expected, got) = (expected.as_str(), verdict.mask.as_str());
+            return Some(format!("expected the mask {expected}, got {got}"));
+        }
+        let got = verdict.masking.as_ref().map(|masking| masking.names());
+        let got = got.unwrap_or_default();
+        let expected = self.masking.as_ref().filter(|names| *names != got)?;
+        Some(format!(
+            "expected the masking rules {expected:?}, got {got:?}"
         ))
     }
 }
@@ -216,6 +241,12 @@ fn read_case(node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
         expect: expect?,
         profile: text("profile", mistakes),
         rule: text("rule", mistakes),
+        mask: entries
+            .get("mask")
+            .and_then(|node| mistakes.choice(node, "mask", &MODES)),
+        masking: entries
+            .texts("masking", mistakes)
+            .map(|texts| texts.into_iter().map(|(text, _)| text.to_owned()).collect()),
     })
 }
 

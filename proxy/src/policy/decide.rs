@@ -178,6 +178,8 @@ impl Policy {
         Verdict {
             decision,
             mask: rule.mask,
+            record_mask: rule.record_mask,
+            masking: rule.masking.clone(),
             level: rule.level,
             durability: rule.durability,
             class: rule.class.clone(),

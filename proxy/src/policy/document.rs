@@ -18,7 +18,9 @@
 //!         resourceNames: ["web-*"]    # default: every name
 //!         when:                       # conditions in CEL, all of which must hold; see docs/policy.md
 //!           - request.dryRun || user.groups.exists(g, g == 'seniors')
-//!         mask: redact                # redact | hmac | none; what the client sees of secret values
+//!         mask: redact                # redact | hmac | partial | none; what the client sees of secret values
+//!                                     # {client: none, record: hmac} where the record shows them another way
+//!         masking: [tokens]           # masking rules that hold as well
 //!         record: RequestResponse     # Metadata | Request | RequestResponse
 //!         durability: log             # log | spool | best_effort
 //!         class: standard             # retention class of the events
@@ -35,8 +37,18 @@
 //!           extra: ["example.com/ticket=*"]      # KEY=VALUE
 //!           serviceAccounts: ["shop:web"]
 //!         effect: allow
+//! masking:                            # what is masked besides Secrets; see docs/masking.md
+//!   - name: tokens
+//!     fields:                         # default: every text, in objects, logs and streams
+//!       - kind: ConfigMap             # default: every kind
+//!         paths: [.data.*]
+//!     detect: [jwt, github-token]     # "*" for all detectors
+//!     patterns: ['CUST-[0-9]{8}']
+//!     client: redact                  # redact | hmac | partial | none
+//!     record: redact                  # default: as the client, and redact where that is none
 //! ```
 
+mod masking;
 mod rule;
 
 use std::sync::Arc;
@@ -45,7 +57,10 @@ use super::impersonation::SERVICE_ACCOUNT;
 use super::profile::{Profile, Subjects};
 use super::rule::{Rule, TextPattern};
 use super::{BUILT_IN, PolicyErrors};
+use crate::mask::MaskingRule;
 use crate::yaml::{self, Mistakes, Node};
+pub(super) use masking::MODES;
+use masking::MaskingRules;
 use rule::read_rule;
 
 /// The most rules one policy may have: keeps loading and the index within a few MiB.
@@ -58,16 +73,27 @@ const PROFILE_KEYS: [&str; 4] = ["name", "subjects", "actAs", "rules"];
 const SUBJECT_KEYS: [&str; 3] = ["users", "groups", "serviceAccounts"];
 const ACT_AS_KEYS: [&str; 1] = ["serviceAccount"];
 
-/// Reads the profiles of a policy.
-pub(super) fn read(text: &str) -> Result<Vec<Profile>, PolicyErrors> {
+/// What a policy's file says.
+pub(super) struct Document {
+    pub(super) profiles: Vec<Profile>,
+    /// The masking rules, each with its line.
+    pub(super) masking: Vec<(Arc<MaskingRule>, u64)>,
+}
+
+/// Reads a policy.
+pub(super) fn read(text: &str) -> Result<Document, PolicyErrors> {
     let root = yaml::read(text)?;
     let mut mistakes = Mistakes::default();
     let mut profiles: Vec<Profile> = Vec::new();
-    if let Some(entries) = mistakes.map(&root, "a policy", &["profiles"])
+    let mut masking = MaskingRules::default();
+    if let Some(entries) = mistakes.map(&root, "a policy", &["masking", "profiles"])
         && let Some(node) = entries.require("profiles", &mut mistakes)
     {
+        if let Some(rules) = entries.get("masking") {
+            masking = MaskingRules::read(rules, &mut mistakes);
+        }
         for item in mistakes.list(node, "profiles") {
-            let Some(profile) = read_profile(item, &mut mistakes) else {
+            let Some(profile) = read_profile(item, &mut masking, &mut mistakes) else {
                 continue;
             };
             if profiles.iter().any(|other| other.name == profile.name) {
@@ -84,7 +110,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Profile>, PolicyErrors> {
     }
     check_size(&root, &profiles, &mut mistakes);
     mistakes.into_result()?;
-    Ok(profiles)
+    Ok(Document {
+        profiles,
+        masking: masking.into_rules(),
+    })
 }
 
 fn check_size(root: &Node, profiles: &[Profile], mistakes: &mut Mistakes) {
@@ -99,7 +128,11 @@ fn check_size(root: &Node, profiles: &[Profile], mistakes: &mut Mistakes) {
     }
 }
 
-fn read_profile(node: &Node, mistakes: &mut Mistakes) -> Option<Profile> {
+fn read_profile(
+    node: &Node,
+    masking: &mut MaskingRules,
+    mistakes: &mut Mistakes,
+) -> Option<Profile> {
     let entries = mistakes.map(node, "a profile", &PROFILE_KEYS)?;
     let name = entries.require("name", mistakes);
     let name = name.and_then(|name| mistakes.text(name, "name"));
@@ -113,7 +146,7 @@ fn read_profile(node: &Node, mistakes: &mut Mistakes) -> Option<Profile> {
         .list(rules, "rules")
         .iter()
         .enumerate()
-        .filter_map(|(i, rule)| read_rule(rule, i + 1, mistakes))
+        .filter_map(|(i, rule)| read_rule(rule, i + 1, masking, mistakes))
         .collect();
     Some(Profile::new(name?.to_owned(), subjects?, act_as, rules))
 }

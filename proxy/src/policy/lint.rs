@@ -2,6 +2,8 @@
 //!
 //! Each lint has a code, and a rule that is meant as it stands says so: `accept: [CODE]`.
 
+use std::collections::HashSet;
+
 use hoop_schema::kinds::request::Effect;
 
 use super::Policy;
@@ -66,6 +68,10 @@ codes! {
     GetIsNotExec = "get-is-not-exec",
     /// `update` and `patch` can create.
     UpdateCreates = "update-creates",
+    /// What commands print is masked in the record, and not on the terminal.
+    StreamsShow = "streams-show",
+    /// A masking rule that no rule names.
+    UnusedMasking = "unused-masking",
 }
 
 /// A request that is more than it looks.
@@ -178,11 +184,64 @@ impl Policy {
                     let earlier = &profile.rules[..number];
                     probe(rule, earlier, &mut lints);
                     verbs(rule, profile, &mut lints);
+                    streams(rule, &mut lints);
                 }
             }
         }
+        self.unused_masking(&mut lints);
         lints.sort_by_key(|lint| lint.line);
         lints
+    }
+
+    fn unused_masking(&self, lints: &mut Vec<Lint>) {
+        let rules = self.profiles.iter().flat_map(|profile| &profile.rules);
+        let named: HashSet<&str> = rules
+            .filter_map(|rule| rule.masking.as_deref())
+            .flat_map(|masking| masking.names())
+            .map(String::as_str)
+            .collect();
+        for (rule, line) in &self.masking {
+            if !named.contains(rule.name.as_str()) {
+                lints.push(Lint {
+                    line: *line,
+                    code: LintCode::UnusedMasking,
+                    message: format!(
+                        "masking rule \"{}\" masks nothing: name it in \"masking\" of a rule, or remove it",
+                        rule.name
+                    ),
+                });
+            }
+        }
+    }
+}
+
+/// Masking rules that look into texts, on a rule that opens streams.
+fn streams(rule: &Rule, lints: &mut Vec<Lint>) {
+    let masks_texts = rule
+        .masking
+        .as_deref()
+        .and_then(|masking| masking.client())
+        .is_some_and(|client| client.text().is_some());
+    let opens = ["pods/exec", "pods/attach", "pods/portforward"]
+        .iter()
+        .any(|resource| {
+            let probe = Probe {
+                code: LintCode::StreamsShow,
+                group: "",
+                resource,
+                verbs: &[EXEC],
+                even_named: true,
+                message: "",
+            };
+            touches(rule, &probe, EXEC)
+        });
+    if masks_texts && opens {
+        let message = format!(
+            "rule \"{}\" opens shells and ports, whose bytes pass as they are: what its masking rules find there is \
+             masked in the record only",
+            rule.name
+        );
+        note(rule, LintCode::StreamsShow, message, lints);
     }
 }
 

@@ -1,5 +1,7 @@
 //! One rule, and what it matches.
 
+use std::sync::Arc;
+
 use hoop_schema::Class;
 use hoop_schema::kinds::request::{Durability, Effect, Level};
 
@@ -7,7 +9,7 @@ use super::condition::{Condition, Truth};
 use super::facts::Facts;
 use super::impersonation::Targets;
 use super::lint::LintCode;
-use crate::mask::MaskMode;
+use crate::mask::{MaskMode, Masking};
 use crate::request_info::RequestInfo;
 
 /// The verb that stands for exec, attach and port-forward, whatever the HTTP method.
@@ -27,6 +29,9 @@ pub(super) struct Rule {
     /// All of them must hold.
     pub(super) when: Vec<Condition>,
     pub(super) mask: MaskMode,
+    pub(super) record_mask: MaskMode,
+    /// Masking rules that hold as well.
+    pub(super) masking: Option<Arc<Masking>>,
     pub(super) level: Level,
     pub(super) durability: Durability,
     pub(super) class: Class,

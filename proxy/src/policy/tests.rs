@@ -10,6 +10,7 @@ mod conditions;
 mod documentation;
 mod impersonation;
 mod lints;
+mod masking;
 mod reviews;
 mod samples;
 

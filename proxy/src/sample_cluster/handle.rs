@@ -19,7 +19,8 @@ use super::selector::Selector;
 use super::server::{Answer, json as json_answer, pieces, respond, whole};
 use super::status::{Failure, success};
 use super::table::{self, IncludeObject};
-use super::{discovery, protobuf, reviews, watch};
+use super::{discovery, reviews, watch};
+use crate::protobuf::{self, Unread};
 
 /// Pieces of a list body are at least this long, so that a long list is neither built whole nor sent in crumbs.
 const LIST_PIECE_BYTES: usize = 64 * 1024;
@@ -451,7 +452,9 @@ fn media_type(parts: &Parts) -> &str {
 /// The object in a body.
 fn decode(parts: &Parts, body: &Bytes) -> Result<Value, Failure> {
     match media_type(parts) {
-        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(|what| Failure::unsupported(&what)),
+        protobuf::MEDIA_TYPE => {
+            protobuf::decode(body, Unread::Dropped).map_err(|what| Failure::unsupported(&what))
+        }
         "" | "application/json" | "application/yaml" => text_document(body),
         other => Err(Failure::unsupported(other)),
     }

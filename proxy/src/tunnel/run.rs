@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended, Masked};
+use hoop_schema::kinds::request::{Cause, Decision, Effect, Ended};
 use http::StatusCode;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -83,9 +83,10 @@ impl Tunnel {
         };
         let tap = tap.into_inner();
         let (ended, decision) = judge(&stop, &tap, &verdict);
-        tap.into_recorder().finish(End {
+        let (recorder, masked) = tap.into_recorder();
+        recorder.finish(End {
             ended,
-            masked: Masked::default(),
+            masked,
             decision,
         });
         drop((in_flight, slot));

@@ -1,12 +1,14 @@
 //! What is recorded of a stream: fed with copies of the bytes of both sides before they are forwarded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use hoop_schema::kinds::request::{Durability, Level};
+use hoop_schema::kinds::request::{Durability, Level, Masked};
 use hoop_schema::kinds::stream::{Channel, ConnectionState};
 
 use super::Direction;
 use super::channels::{DecodeError, Decoder, Item};
+use crate::mask::{MaskKey, Scanner, TextRules};
 use crate::policy::Verdict;
 use crate::record::{Flow, Place, StreamRecorder};
 
@@ -20,8 +22,30 @@ pub(crate) struct Tap {
     /// Whether one that cannot be recorded in full is closed.
     strict: bool,
     recorder: StreamRecorder,
+    masking: Option<Masking>,
     connections: BTreeMap<u32, Forwarded>,
     is_over: bool,
+}
+
+/// The masking rules that hold for the record of a stream.
+#[derive(Debug)]
+struct Masking {
+    rules: Arc<TextRules>,
+    key: Arc<MaskKey>,
+    channels: HashMap<ChannelKey, MaskedChannel>,
+    /// In channels that are over.
+    masked: u64,
+}
+
+/// A channel, and its connection where it has one.
+type ChannelKey = (Channel, Option<u32>);
+
+/// A channel whose record is masked.
+#[derive(Debug)]
+struct MaskedChannel {
+    scanner: Scanner,
+    /// How much of it was recorded, in bytes.
+    offset: u64,
 }
 
 /// A forwarded connection that is open.
@@ -47,13 +71,22 @@ impl Tap {
     pub(crate) fn new(
         decoder: Option<Decoder>,
         verdict: &Verdict,
+        key: &Arc<MaskKey>,
         recorder: StreamRecorder,
     ) -> Self {
+        let rules = verdict.masking.as_ref().and_then(|m| m.record().text());
+        let masking = rules.map(|rules| Masking {
+            rules: Arc::clone(rules),
+            key: Arc::clone(key),
+            channels: HashMap::new(),
+            masked: 0,
+        });
         Self {
             decoder,
             lenient: verdict.level == Level::Metadata,
             strict: verdict.durability != Durability::BestEffort,
             recorder,
+            masking,
             connections: BTreeMap::new(),
             is_over: false,
         }
@@ -90,13 +123,21 @@ impl Tap {
     }
 
     /// The recorder, once the stream is over: every forwarded connection that is still open ends with it.
-    pub(super) fn into_recorder(mut self) -> StreamRecorder {
+    pub(super) fn into_recorder(mut self) -> (StreamRecorder, Masked) {
+        let open = self.masking.as_ref().map(|m| m.channels.keys().copied());
+        for (channel, connection) in open.map(Vec::from_iter).unwrap_or_default() {
+            self.end_of_channel(channel, connection);
+        }
         for (number, open) in std::mem::take(&mut self.connections) {
             let bytes = (open.bytes_in, open.bytes_out);
             self.recorder
                 .connection(number, open.port, ConnectionState::Closed, bytes);
         }
-        self.recorder
+        let masked = Masked {
+            count: self.masking.map_or(0, |masking| masking.masked),
+            paths: Vec::new(),
+        };
+        (self.recorder, masked)
     }
 
     pub(super) fn recorder(&mut self) -> &mut StreamRecorder {
@@ -148,7 +189,7 @@ impl Tap {
                     connection,
                     offset,
                 };
-                self.recorder.push_at(place, bytes)
+                self.record_data(place, bytes)
             }
             Item::Resize { width, height } => self.recorder.resize(width, height),
             Item::Status(ref status) => {
@@ -172,9 +213,55 @@ impl Tap {
             Item::Closed {
                 channel,
                 connection,
-            } => connection.map_or(Flow::Recorded, |number| self.close(channel, number)),
+            } => {
+                self.end_of_channel(channel, connection);
+                connection.map_or(Flow::Recorded, |number| self.close(channel, number))
+            }
             Item::End { .. } => Flow::Recorded,
         }
+    }
+
+    /// Records a piece of a channel. What may be the beginning of a secret waits for more: only the record does.
+    fn record_data(&mut self, place: Place, bytes: &[u8]) -> Flow {
+        let Some(masking) = &mut self.masking else {
+            return self.recorder.push_at(place, bytes);
+        };
+        let key = (place.channel, place.connection);
+        let channel = masking
+            .channels
+            .entry(key)
+            .or_insert_with(|| MaskedChannel {
+                scanner: Scanner::new(Arc::clone(&masking.rules), Arc::clone(&masking.key)),
+                offset: 0,
+            });
+        let mut masked = Vec::with_capacity(bytes.len());
+        channel.scanner.push(bytes, &mut masked);
+        let offset = channel.offset;
+        channel.offset += masked.len() as u64;
+        self.recorder.push_at(Place { offset, ..place }, &masked)
+    }
+
+    /// Records what waits of a channel that is over.
+    fn end_of_channel(&mut self, channel: Channel, connection: Option<u32>) {
+        let Some(masking) = &mut self.masking else {
+            return;
+        };
+        let Some(over) = masking.channels.get_mut(&(channel, connection)) else {
+            return;
+        };
+        // Its sender may say more all the same.
+        let next = Scanner::new(Arc::clone(&masking.rules), Arc::clone(&masking.key));
+        let mut scanner = std::mem::replace(&mut over.scanner, next);
+        let mut rest = Vec::new();
+        scanner.finish(&mut rest);
+        masking.masked += scanner.masked();
+        let place = Place {
+            channel,
+            connection,
+            offset: over.offset,
+        };
+        over.offset += rest.len() as u64;
+        self.recorder.push_at(place, &rest);
     }
 
     /// One side of a forwarded connection is over; with the other it is closed.
@@ -192,6 +279,11 @@ impl Tap {
         }
         let (port, bytes) = (open.port, (open.bytes_in, open.bytes_out));
         self.connections.remove(&connection);
+        if let Some(masking) = &mut self.masking {
+            masking
+                .channels
+                .retain(|(_, of), _| *of != Some(connection));
+        }
         self.recorder
             .connection(connection, port, ConnectionState::Closed, bytes)
     }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod authority;
+mod canary;
 mod credentials;
 mod forwarding;
 mod harness;
@@ -11,6 +12,7 @@ mod identity;
 mod issuer;
 mod listener;
 mod masking;
+mod masking_rules;
 mod policy;
 mod recording;
 mod refusals;

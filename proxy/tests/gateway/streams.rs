@@ -342,3 +342,51 @@ async fn a_connection_is_not_known_any_longer_than_its_certificate() {
     assert_eq!(answer.status, 401);
     assert!(answer.message().contains("expired"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn the_beginning_of_a_secret_in_a_followed_log_is_held_back_for_a_moment_only() {
+    let policy = r#"
+masking:
+  - {name: tokens, detect: [jwt]}
+profiles:
+  - name: people
+    subjects: {users: [alice]}
+    rules:
+      - {name: all, effect: allow, apiGroups: ["*"], resources: ["*"], verbs: ["*"], masking: [tokens]}
+"#;
+    let (sender, response) = piecewise("text/plain");
+    let response = std::sync::Mutex::new(Some(response));
+    let fake = Fake::start(move |_| {
+        let response = response.lock().unwrap().take().unwrap();
+        async move { response }
+    })
+    .await;
+    let bed = Setup {
+        policy: hoop_proxy::PolicySource::Text(policy.to_owned()),
+        ..Setup::before(&fake)
+    }
+    .start()
+    .await;
+    let follow = request(
+        "GET",
+        "alice",
+        "/api/v1/namespaces/shop/pods/web/log?follow=true",
+    )
+    .body(Full::default())
+    .unwrap();
+    let mut client = bed.client().await;
+    sender.send("a eyJhbGciOiJSUzI1NiJ9.").await.unwrap();
+    let mut body = client.open(follow).await.into_body();
+    assert_eq!(next(&mut body).await.unwrap(), "a ");
+    // Nothing more comes: it goes on as it is.
+    let begun = Instant::now();
+    assert_eq!(next(&mut body).await.unwrap(), "eyJhbGciOiJSUzI1NiJ9.");
+    assert!(begun.elapsed() < PATIENCE / 2);
+    // What completes the secret later is masked all the same.
+    sender.send("eyJzdWIiOiJhIn0.c2ln b\n").await.unwrap();
+    assert_eq!(next(&mut body).await.unwrap(), "**hoop-masked** b\n");
+    drop(sender);
+    assert!(next(&mut body).await.is_none());
+    let outcome = eventually("the outcome", async || bed.outcomes().await.pop()).await;
+    assert_eq!((outcome.ended, outcome.masked.count), (Ended::Complete, 1));
+}

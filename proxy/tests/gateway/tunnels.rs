@@ -178,6 +178,61 @@ async fn a_command_is_tunnelled_as_it_is_and_recorded_by_channel() {
     assert!(!seen.contains_key("sec-websocket-extensions"), "{seen:?}");
 }
 
+const MASKING: &str = r#"
+masking:
+  - {name: tokens, detect: [jwt]}
+profiles:
+  - name: people
+    subjects: {users: [alice]}
+    rules:
+      - {name: all, effect: allow, apiGroups: ["*"], resources: ["*"], verbs: ["*"], masking: [tokens]}
+"#;
+
+#[tokio::test]
+async fn what_a_command_reads_and_prints_is_masked_in_the_record_over_any_cut() {
+    const PIECES: [&str; 3] = ["a eyJhbGciOiJSUzI1NiJ9.ey", "JzdWIiOiJhIn0.c2ln", " b\n"];
+    let serve = |mut stream: Stream| async move {
+        let asked = message(true, 0, PIECES[1].as_bytes());
+        read_exactly(&mut stream, asked.len()).await;
+        for piece in PIECES {
+            let said = message(false, 1, piece.as_bytes());
+            stream.write_all(&said).await.unwrap();
+            stream.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stream.shutdown().await.unwrap();
+    };
+    let (fake, _) = switching(Some(V5), serve).await;
+    let bed = Setup {
+        policy: PolicySource::Text(MASKING.to_owned()),
+        ..Setup::before(&fake)
+    }
+    .start()
+    .await;
+    let (_, mut stream) = switch(&bed, upgrading(EXEC, V5)).await;
+    let sent = message(true, 0, PIECES[1].as_bytes());
+    stream.write_all(&sent).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut got = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got))
+        .await
+        .expect("the stream ends")
+        .unwrap();
+    // The bytes themselves pass as they are.
+    let first = message(false, 1, PIECES[0].as_bytes());
+    assert_eq!(&got[..first.len()], first);
+
+    assert_eq!(the_outcome(&bed).await.masked.count, 1);
+    let data = data(&bed).await;
+    assert_eq!(text_of(&data, Channel::Stdout), "a **hoop-masked** b\n");
+    assert_eq!(text_of(&data, Channel::Stdin), PIECES[1]);
+    let mut offset = 0;
+    for piece in data.iter().filter(|piece| piece.channel == Channel::Stdout) {
+        assert_eq!(piece.offset, offset);
+        offset += piece.content.len() as u64;
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_cannot_be_decoded_is_closed_and_says_why() {
     // A message for a channel that does not exist.

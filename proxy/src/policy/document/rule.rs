@@ -10,12 +10,13 @@ use crate::policy::lint::LintCode;
 use crate::policy::rule::{EXEC, EXEC_SUBRESOURCES, ResourcePattern, Rule, Scope, TextPattern};
 use crate::yaml::{Entries, Mistakes, Node, Value, suggestion};
 
+use super::masking::{MODES, MaskingRules, read_views};
 use super::{read_pattern, service_account};
 
 /// The most conditions of a rule: each costs some microseconds.
 const CONDITIONS_MAX: usize = 16;
 
-const RULE_KEYS: [&str; 17] = [
+const RULE_KEYS: [&str; 18] = [
     "name",
     "effect",
     "apiGroups",
@@ -27,6 +28,7 @@ const RULE_KEYS: [&str; 17] = [
     "impersonate",
     "when",
     "mask",
+    "masking",
     "record",
     "durability",
     "class",
@@ -66,7 +68,12 @@ const PATH_VERBS: [&str; 8] = [
     "get", "head", "post", "put", "patch", "delete", "options", "*",
 ];
 
-pub(super) fn read_rule(node: &Node, number: usize, mistakes: &mut Mistakes) -> Option<Rule> {
+pub(super) fn read_rule(
+    node: &Node,
+    number: usize,
+    masking: &mut MaskingRules,
+    mistakes: &mut Mistakes,
+) -> Option<Rule> {
     let entries = mistakes.map(node, "a rule", &RULE_KEYS)?;
     let text = |key: &str, mistakes: &mut Mistakes| {
         entries
@@ -87,11 +94,6 @@ pub(super) fn read_rule(node: &Node, number: usize, mistakes: &mut Mistakes) -> 
         None => read_scope(node, &entries, mistakes),
     };
     let when = read_conditions(&entries, scope.as_ref(), mistakes);
-    let masks = [
-        ("redact", MaskMode::Redact),
-        ("hmac", MaskMode::Hmac),
-        ("none", MaskMode::None),
-    ];
     let levels = [
         ("Metadata", Level::Metadata),
         ("Request", Level::Request),
@@ -102,6 +104,7 @@ pub(super) fn read_rule(node: &Node, number: usize, mistakes: &mut Mistakes) -> 
         ("spool", Durability::Spool),
         ("best_effort", Durability::BestEffort),
     ];
+    let (mask, record_mask) = read_mask(&entries, mistakes);
     let rule = Rule {
         name: text("name", mistakes).unwrap_or_else(|| format!("rule {number}")),
         line: node.line,
@@ -109,7 +112,9 @@ pub(super) fn read_rule(node: &Node, number: usize, mistakes: &mut Mistakes) -> 
         verbs: Vec::new(),
         scope: Scope::Paths(Vec::new()),
         when,
-        mask: choose(&entries, "mask", &masks, mistakes),
+        mask,
+        record_mask,
+        masking: masking.named(&entries, mistakes),
         level: choose(&entries, "record", &levels, mistakes),
         durability: choose(&entries, "durability", &durabilities, mistakes),
         class: read_class(&entries, "class", mistakes).unwrap_or_else(Class::standard),
@@ -138,6 +143,19 @@ fn choose<T: Copy + Default>(
     let node = entries.get(key);
     node.and_then(|node| mistakes.choice(node, key, choices))
         .unwrap_or_default()
+}
+
+/// `mask`: one word for the client, or one each for client and record.
+fn read_mask(entries: &Entries<'_>, mistakes: &mut Mistakes) -> (MaskMode, MaskMode) {
+    let Some(node) = entries.get("mask") else {
+        return (MaskMode::default(), MaskMode::default());
+    };
+    if let Value::Map(_) = &node.value {
+        let views = mistakes.map(node, "mask", &["client", "record"]);
+        return views.map_or_else(Default::default, |views| read_views(&views, mistakes));
+    }
+    let client = mistakes.choice(node, "mask", &MODES).unwrap_or_default();
+    (client, client.for_record())
 }
 
 fn read_class(entries: &Entries<'_>, key: &str, mistakes: &mut Mistakes) -> Option<Class> {
