@@ -9,12 +9,16 @@ use similar::{ChangeTag, TextDiff};
 
 use super::{Objects, Options};
 use crate::content::{self, Content, pretty, without_noise};
+use crate::copied::{self, Way};
 use crate::output::text::{Style, Text};
 use crate::timeline::Request;
 use crate::when;
 
 /// Before what is said of a stream: below the verb.
 const STREAM_INDENT: &str = "           ";
+
+/// Files of one copy that are shown.
+const COPIED_LINES_MAX: usize = 10;
 
 /// Before every line of a body.
 const INDENT: &str = "           │ ";
@@ -189,12 +193,42 @@ pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
         text.push_str(&format!("{} in {pieces}", when::bytes(bytes)));
         lines.push(Text::styled(Style::Dim, format!("{STREAM_INDENT}{text}")));
     }
+    lines.extend(copied_lines(request));
     if let Some(code) = request.outcome.as_ref().and_then(|o| o.exit_code) {
         let style = if code == 0 { Style::Dim } else { Style::Warn };
         lines.push(Text::styled(
             style,
             format!("{STREAM_INDENT}exit code {code}"),
         ));
+    }
+    lines
+}
+
+/// One line for each file that was copied, as far as people read.
+fn copied_lines(request: &Request) -> Vec<Text> {
+    let Some((way, files)) = copied::files(request) else {
+        return Vec::new();
+    };
+    let way = match way {
+        Way::FromPod => "copied out",
+        Way::ToPod => "copied in",
+    };
+    let mut lines = Vec::new();
+    for file in files.iter().take(COPIED_LINES_MAX) {
+        let mut text = format!(
+            "{STREAM_INDENT}{way}: {}, {}",
+            file.path,
+            when::bytes(file.bytes)
+        );
+        if let Some(sha256) = file.sha256 {
+            text.push_str(&format!(", sha256 {sha256}"));
+        }
+        lines.push(Text::plain(text));
+    }
+    if let Some(more) = files.len().checked_sub(COPIED_LINES_MAX + 1) {
+        let more = when::counted(more as u64 + 1, "file");
+        let text = format!("{STREAM_INDENT}{way}: {more} more");
+        lines.push(Text::styled(Style::Dim, text));
     }
     lines
 }
