@@ -1,11 +1,13 @@
 //! Watches through the gateway: as complete and as prompt as without it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use hoop_schema::EventHash;
 use hoop_tests::testbed::Need;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::client;
-use crate::harness::{Test, api_server, pipeline, tests};
+use crate::harness::{Test, api_server, own_pipeline, pipeline, tests};
 
 /// A controller sees some five changes a second on a busy cluster: ten minutes of them.
 const OBJECTS: usize = 20;
@@ -36,7 +38,11 @@ const DELAYS: usize = 60;
 const DELAY_MAX: Duration = Duration::from_millis(5);
 
 pub(crate) fn tests() -> Vec<Test> {
-    let mut all = tests![&[Need::Kubernetes]; an_informer_misses_none_of_thousands_of_changes];
+    let mut all = tests![
+        &[Need::Kubernetes];
+        an_informer_misses_none_of_thousands_of_changes,
+        kubectl_says_that_its_credential_has_expired,
+    ];
     let timed = tests![&[Need::Kubernetes]; a_watch_is_no_later_than_without_the_gateway];
     all.extend(timed.into_iter().map(Test::alone));
     all
@@ -226,4 +232,43 @@ async fn arrivals(api: Api<ConfigMap>) -> Result<Vec<Instant>> {
         }
     }
     Ok(arrivals)
+}
+
+/// How long the token is valid: longer than `hoop up` and kubectl take to start.
+const TOKEN_SECONDS: i64 = 12;
+
+fn kubectl_says_that_its_credential_has_expired() -> Result<()> {
+    let mut pipeline = own_pipeline("expiry")?;
+    pipeline.stop()?;
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(TOKEN_SECONDS);
+    let hash = EventHash::of(b"short-lived");
+    let folder = pipeline.folder();
+    fs::write(
+        folder.join("tokens.yaml"),
+        format!(
+            "tokens: [{{name: eve, groups: [developers], sha256: {hash}, expires: {expires:.6}}}]"
+        ),
+    )?;
+    let configuration = folder.join("hoop.yaml");
+    let text = fs::read_to_string(&configuration)?;
+    fs::write(&configuration, format!("{text}tokens: tokens.yaml\n"))?;
+    pipeline.start_again()?;
+
+    let kubectl = pipeline.kubectl_with_token("short-lived")?;
+    let watch = kubectl.run(&["get", "configmaps", "--all-namespaces", "--watch"])?;
+    // kubectl shows the Status as the last row of its table, and takes the end of a watch for success.
+    let last = watch.stdout.trim_end().lines().last().unwrap_or_default();
+    ensure!(
+        last.contains("Unauthorized") && last.contains("has expired"),
+        "kubectl shows: {}",
+        watch.stdout
+    );
+    let again = kubectl.run(&["get", "configmaps"])?.expect_failure()?;
+    ensure!(
+        again.contains("the bearer token has expired"),
+        "kubectl says: {again}"
+    );
+    let ended = pipeline.events(|event| event["decision"]["cause"] == "credential_expired")?;
+    ensure!(ended.len() == 1, "{ended:?}");
+    Ok(())
 }
