@@ -28,15 +28,15 @@ use parking_lot::Mutex;
 
 use crate::gateway::Handler;
 use crate::lifetime::{self, Lifetime};
-use crate::mask::MaskMode;
+use crate::mask::{MaskMode, TextRules};
 use crate::metrics::{InFlight, VerbClass};
 use crate::policy::Verdict;
 use crate::record::{AnswerHead, End, Exchange};
 use crate::request_info::RequestInfo;
 use crate::status::{self, Refusal};
 use crate::tunnel::channels::Decoder;
-use crate::tunnel::negotiate::negotiate;
-use crate::tunnel::{self, Asked, Ends, Tap, Tunnel};
+use crate::tunnel::negotiate::{Purpose, negotiate};
+use crate::tunnel::{self, Asked, Ends, Rewriter, Tap, Tunnel};
 use crate::upstream::{self, SendError, UpstreamBody};
 
 mod body;
@@ -236,29 +236,31 @@ impl Answering<'_> {
         ends: Ends,
         tunnel: &Mutex<Option<Tunnel>>,
     ) -> Response<ClientBody> {
-        let decoder = match asked {
+        let masks_output =
+            *asked == Asked::Stream(Purpose::Command) && self.client_text().is_some();
+        let protocol = match asked {
             Asked::Opaque => None,
             Asked::Stream(purpose) => match negotiate(purpose, handshake, response.headers()) {
-                Ok(protocol) => Some(Decoder::new(&protocol)),
-                Err(_) if self.verdict.level == Level::Metadata => None,
+                Ok(protocol) => Some(protocol),
+                Err(_) if self.verdict.level == Level::Metadata && !masks_output => None,
                 Err(error) => {
-                    let decision = Decision {
-                        effect: Effect::Deny,
-                        cause: Cause::Uninspectable,
-                        message: error.to_string(),
-                        ..self.verdict.decision.clone()
-                    };
-                    let end = End {
-                        ended: Ended::GatewayClosed,
-                        masked: Masked::default(),
-                        decision: Some(decision),
-                    };
-                    let message = format!("the stream cannot be recorded: {error}");
-                    let code = StatusCode::BAD_GATEWAY;
-                    return self.own_status(code, "BadGateway", &message, end);
+                    return self.refuse_stream(format!("the stream cannot be recorded: {error}"));
                 }
             },
         };
+        let rewriter = match (&protocol, self.client_text()) {
+            (Some(protocol), Some(rules)) if masks_output => {
+                let rewriter = Rewriter::new(protocol, rules, &self.handler.mask_key);
+                if rewriter.is_none() {
+                    let why =
+                        "the output cannot be masked in this protocol: use one without base64";
+                    return self.refuse_stream(why.to_owned());
+                }
+                rewriter
+            }
+            _ => None,
+        };
+        let decoder = protocol.as_ref().map(Decoder::new);
         self.count();
         let mut answer = Response::new(ClientBody::none());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -281,10 +283,33 @@ impl Answering<'_> {
                 &self.handler.mask_key,
                 recorder,
             )),
+            rewriter,
             verdict: self.verdict,
             in_flight: self.in_flight,
         });
         answer
+    }
+
+    /// What the client must not see of texts.
+    fn client_text(&self) -> Option<&Arc<TextRules>> {
+        let masking = self.verdict.masking.as_deref()?;
+        masking.client()?.text()
+    }
+
+    /// Answers instead of a 101 whose stream must not begin.
+    fn refuse_stream(self, message: String) -> Response<ClientBody> {
+        let decision = Decision {
+            effect: Effect::Deny,
+            cause: Cause::Uninspectable,
+            message: message.clone(),
+            ..self.verdict.decision.clone()
+        };
+        let end = End {
+            ended: Ended::GatewayClosed,
+            masked: Masked::default(),
+            decision: Some(decision),
+        };
+        self.own_status(StatusCode::BAD_GATEWAY, "BadGateway", &message, end)
     }
 
     /// Reads a small answer before it goes on.

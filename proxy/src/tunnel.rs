@@ -14,9 +14,11 @@ pub mod negotiate;
 pub mod spdy;
 pub mod websocket;
 
+mod rewrite;
 mod run;
 mod tap;
 
+pub(crate) use rewrite::Rewriter;
 pub(crate) use run::{Ends, Tunnel};
 pub(crate) use tap::Tap;
 

@@ -68,7 +68,7 @@ codes! {
     GetIsNotExec = "get-is-not-exec",
     /// `update` and `patch` can create.
     UpdateCreates = "update-creates",
-    /// What commands print is masked in the record, and not on the terminal.
+    /// What passes through forwarded ports is masked in the record, and not for the client.
     StreamsShow = "streams-show",
     /// A masking rule that no rule names.
     UnusedMasking = "unused-masking",
@@ -215,30 +215,25 @@ impl Policy {
     }
 }
 
-/// Masking rules that look into texts, on a rule that opens streams.
+/// Masking rules that look into texts, on a rule that forwards ports.
 fn streams(rule: &Rule, lints: &mut Vec<Lint>) {
     let masks_texts = rule
         .masking
         .as_deref()
         .and_then(|masking| masking.client())
         .is_some_and(|client| client.text().is_some());
-    let opens = ["pods/exec", "pods/attach", "pods/portforward"]
-        .iter()
-        .any(|resource| {
-            let probe = Probe {
-                code: LintCode::StreamsShow,
-                group: "",
-                resource,
-                verbs: &[EXEC],
-                even_named: true,
-                message: "",
-            };
-            touches(rule, &probe, EXEC)
-        });
-    if masks_texts && opens {
+    let probe = Probe {
+        code: LintCode::StreamsShow,
+        group: "",
+        resource: "pods/portforward",
+        verbs: &[EXEC],
+        even_named: true,
+        message: "",
+    };
+    if masks_texts && touches(rule, &probe, EXEC) {
         let message = format!(
-            "rule \"{}\" opens shells and ports, whose bytes pass as they are: what its masking rules find there is \
-             masked in the record only",
+            "rule \"{}\" forwards ports, whose bytes pass as they are: what its masking rules find there is masked in \
+             the record only",
             rule.name
         );
         note(rule, LintCode::StreamsShow, message, lints);

@@ -1,4 +1,4 @@
-//! Copying the bytes of a stream, both ways, as they are.
+//! Copying the bytes of a stream, both ways, as they are, but for what masking rules replace in the output of commands.
 //!
 //! Each piece is recorded before it goes on. When the record lags, the stream waits for it: it becomes slow, and the
 //! memory stays small.
@@ -13,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::Direction;
+use super::rewrite::Rewriter;
 use super::tap::{Tap, Untapped};
 use crate::lifetime::{self, Lifetime};
 use crate::metrics::InFlight;
@@ -27,6 +29,9 @@ const PIECE_BYTES: usize = 32 * 1024;
 
 /// How long both sides have to switch, after their 101.
 const SWITCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The longest that output is held back because it may be the beginning of a secret: nobody notices it.
+const HELD_BACK_MAX: Duration = Duration::from_millis(20);
 
 /// How long the last bytes have to reach the other side.
 const LAST_BYTES_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -49,6 +54,8 @@ pub(crate) struct Tunnel {
     /// The API server's connection, once it has switched.
     pub(crate) server: OnUpgrade,
     pub(crate) tap: Mutex<Tap>,
+    /// Masks what the client sees, where rules say so.
+    pub(crate) rewriter: Option<Rewriter>,
     pub(crate) verdict: Verdict,
     pub(crate) in_flight: InFlight,
 }
@@ -73,12 +80,13 @@ impl Tunnel {
             lifetime,
             server,
             tap,
+            rewriter,
             verdict,
             in_flight,
         } = self;
         let switched = async { tokio::try_join!(client, server) };
         let stop = match tokio::time::timeout(SWITCH_WAIT_MAX, switched).await {
-            Ok(Ok((client, server))) => copy(client, server, &tap, lifetime).await,
+            Ok(Ok((client, server))) => copy(client, server, &tap, rewriter, lifetime).await,
             Ok(Err(_)) | Err(_) => Stop::Gone(Direction::FromClient),
         };
         let tap = tap.into_inner();
@@ -93,7 +101,13 @@ impl Tunnel {
     }
 }
 
-async fn copy(client: Upgraded, server: Upgraded, tap: &Mutex<Tap>, lifetime: Lifetime) -> Stop {
+async fn copy(
+    client: Upgraded,
+    server: Upgraded,
+    tap: &Mutex<Tap>,
+    rewriter: Option<Rewriter>,
+    lifetime: Lifetime,
+) -> Stop {
     // Broken off from here on, it is the gateway that does so: when it stops.
     tap.lock()
         .recorder()
@@ -103,13 +117,19 @@ async fn copy(client: Upgraded, server: Upgraded, tap: &Mutex<Tap>, lifetime: Li
     let (server_reader, server_writer) = tokio::io::split(TokioIo::new(server));
     // Whether the client has got every piece in full.
     let whole = AtomicBool::new(true);
-    let up = pump(from_client, client_reader, server_writer, tap, None);
+    let up = pump(
+        from_client,
+        client_reader,
+        server_writer,
+        tap,
+        Shown::new(None, None),
+    );
     let down = pump(
         to_server,
         server_reader,
         &mut client_writer,
         tap,
-        Some(&whole),
+        Shown::new(rewriter, Some(&whole)),
     );
     let stop = tokio::select! {
         stop = up => stop,
@@ -138,12 +158,81 @@ async fn part(tap: &Mutex<Tap>, mut writer: impl AsyncWrite + Unpin) -> std::io:
     writer.shutdown().await
 }
 
+/// What the receiving side gets of a piece.
+struct Shown<'a> {
+    rewriter: Option<Rewriter>,
+    /// Whether it has got every piece in full, where somebody asks.
+    whole: Option<&'a AtomicBool>,
+    rewritten: Vec<u8>,
+    /// When what is held back must go on.
+    deadline: Option<Instant>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(rewriter: Option<Rewriter>, whole: Option<&'a AtomicBool>) -> Self {
+        Self {
+            rewriter,
+            whole,
+            rewritten: Vec::new(),
+            deadline: None,
+        }
+    }
+
+    fn is_whole(&self, now: bool) {
+        if let Some(whole) = self.whole {
+            whole.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The next piece; nothing when what is held back must go on before it comes.
+    async fn read(
+        &self,
+        reader: &mut (impl AsyncRead + Unpin),
+        piece: &mut [u8],
+    ) -> Option<std::io::Result<usize>> {
+        match self.deadline {
+            None => Some(reader.read(piece).await),
+            Some(deadline) => tokio::time::timeout_at(deadline, reader.read(piece))
+                .await
+                .ok(),
+        }
+    }
+
+    /// What is to be written of a piece; all that is held back when there is none.
+    fn of<'b>(&'b mut self, piece: Option<&'b [u8]>) -> Result<&'b [u8], Untapped> {
+        let Some(rewriter) = &mut self.rewriter else {
+            return Ok(piece.unwrap_or_default());
+        };
+        self.rewritten.clear();
+        match piece {
+            Some(piece) => rewriter.push(piece, &mut self.rewritten)?,
+            None => rewriter.flush(&mut self.rewritten),
+        }
+        if !rewriter.holds_back() {
+            self.deadline = None;
+        } else if self.deadline.is_none() || !self.rewritten.is_empty() {
+            // What is held back now has just come.
+            self.deadline = Some(Instant::now() + HELD_BACK_MAX);
+        }
+        Ok(&self.rewritten)
+    }
+
+    /// What is still to be written at the end.
+    fn rest(&mut self) -> &[u8] {
+        self.rewritten.clear();
+        if let Some(rewriter) = &mut self.rewriter {
+            rewriter.finish(&mut self.rewritten);
+        }
+        &self.rewritten
+    }
+}
+
 async fn pump(
     from: Direction,
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
     tap: &Mutex<Tap>,
-    whole: Option<&AtomicBool>,
+    mut shown: Shown<'_>,
 ) -> Stop {
     let to = match from {
         Direction::FromClient => Direction::FromServer,
@@ -151,39 +240,45 @@ async fn pump(
     };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let length = match reader.read(&mut piece).await {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(_) => return Stop::Gone(from),
+        let length = match shown.read(&mut reader, &mut piece).await {
+            Some(Ok(0)) => break,
+            Some(Ok(length)) => Some(length),
+            Some(Err(_)) => return Stop::Gone(from),
+            None => None,
         };
-        let pieces_are_whole = |now| {
-            if let Some(whole) = whole {
-                whole.store(now, Ordering::Relaxed);
-            }
+        shown.is_whole(false);
+        if let Some(length) = length {
+            let room = {
+                let mut tap = tap.lock();
+                if let Err(why) = tap.push(from, &piece[..length]) {
+                    return Stop::Untapped(why);
+                }
+                tap.room()
+            };
+            room.await;
+        }
+        let bytes = match shown.of(length.map(|length| &piece[..length])) {
+            Ok(bytes) => bytes,
+            Err(why) => return Stop::Untapped(why),
         };
-        pieces_are_whole(false);
-        let room = {
-            let mut tap = tap.lock();
-            if let Err(why) = tap.push(from, &piece[..length]) {
-                return Stop::Untapped(why);
-            }
-            tap.room()
-        };
-        room.await;
         let written = async {
-            writer.write_all(&piece[..length]).await?;
+            writer.write_all(bytes).await?;
             writer.flush().await
         };
         if written.await.is_err() {
             return Stop::Gone(to);
         }
-        pieces_are_whole(true);
+        shown.is_whole(true);
     }
     if let Err(why) = tap.lock().finish(from) {
         tracing::debug!(error = %why, "a stream ended in the middle of something");
     }
+    let last = async {
+        writer.write_all(shown.rest()).await?;
+        writer.shutdown().await
+    };
     // Nobody is left to tell when this fails.
-    drop(tokio::time::timeout(LAST_BYTES_WAIT_MAX, writer.shutdown()).await);
+    drop(tokio::time::timeout(LAST_BYTES_WAIT_MAX, last).await);
     Stop::End(from)
 }
 

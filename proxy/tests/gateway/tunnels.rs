@@ -189,7 +189,7 @@ profiles:
 "#;
 
 #[tokio::test]
-async fn what_a_command_reads_and_prints_is_masked_in_the_record_over_any_cut() {
+async fn what_a_command_prints_is_masked_over_any_cut_and_what_it_reads_in_the_record() {
     const PIECES: [&str; 3] = ["a eyJhbGciOiJSUzI1NiJ9.ey", "JzdWIiOiJhIn0.c2ln", " b\n"];
     let serve = |mut stream: Stream| async move {
         let asked = message(true, 0, PIECES[1].as_bytes());
@@ -218,9 +218,14 @@ async fn what_a_command_reads_and_prints_is_masked_in_the_record_over_any_cut() 
         .await
         .expect("the stream ends")
         .unwrap();
-    // The bytes themselves pass as they are.
-    let first = message(false, 1, PIECES[0].as_bytes());
-    assert_eq!(&got[..first.len()], first);
+    let text: Vec<u8> = got
+        .iter()
+        .copied()
+        .filter(|byte| byte.is_ascii_graphic() || b" \n".contains(byte))
+        .collect();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text, "a **hoop-masked** b\n");
+    assert!(got.starts_with(&message(false, 1, b"a ")), "{got:?}");
 
     assert_eq!(the_outcome(&bed).await.masked.count, 1);
     let data = data(&bed).await;
@@ -231,6 +236,60 @@ async fn what_a_command_reads_and_prints_is_masked_in_the_record_over_any_cut() 
         assert_eq!(piece.offset, offset);
         offset += piece.content.len() as u64;
     }
+}
+
+#[tokio::test]
+async fn what_may_begin_a_secret_on_a_terminal_is_held_back_for_a_moment_only() {
+    let serve = |mut stream: Stream| async move {
+        stream
+            .write_all(&message(false, 1, b"$ eyJ"))
+            .await
+            .unwrap();
+        stream.flush().await.unwrap();
+        // Nothing more comes until the client has seen it.
+        read_exactly(&mut stream, message(true, 0, b"x").len()).await;
+        stream.shutdown().await.unwrap();
+    };
+    let (fake, _) = switching(Some(V5), serve).await;
+    let bed = Setup {
+        policy: PolicySource::Text(MASKING.to_owned()),
+        ..Setup::before(&fake)
+    }
+    .start()
+    .await;
+    let (_, mut stream) = switch(&bed, upgrading(EXEC, V5)).await;
+    for shown in [&b"$ "[..], b"eyJ"] {
+        let expected = message(false, 1, shown);
+        assert_eq!(read_exactly(&mut stream, expected.len()).await, expected);
+    }
+    stream.write_all(&message(true, 0, b"x")).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut rest = Vec::new();
+    drop(
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .expect("ends"),
+    );
+    assert!(rest.is_empty(), "{rest:?}");
+    assert_eq!(the_outcome(&bed).await.masked.count, 0);
+    let data = data(&bed).await;
+    assert_eq!(text_of(&data, Channel::Stdout), "$ eyJ");
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_masked_is_not_shown() {
+    let protocol = "base64.channel.k8s.io";
+    let (fake, _) = switching(Some(protocol), |_| async {}).await;
+    let bed = Setup {
+        policy: PolicySource::Text(MASKING.to_owned()),
+        ..Setup::before(&fake)
+    }
+    .start()
+    .await;
+    let mut client = bed.client().await;
+    let response = client.open(upgrading(EXEC, protocol)).await;
+    assert_eq!(response.status(), 502);
+    assert_eq!(the_outcome(&bed).await.decision.cause, Cause::Uninspectable);
 }
 
 #[tokio::test]

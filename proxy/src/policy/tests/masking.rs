@@ -142,7 +142,7 @@ fn a_masking_rule_that_nobody_names_and_one_that_streams_pass_by_are_noted() {
     let policy = POLICY
         .replace(
             "resources: [services], verbs: [get]",
-            "resources: [pods/exec], verbs: [exec]",
+            "resources: [pods/portforward], verbs: [exec]",
         )
         .replace("masking: [settings]", "masking: [tokens]")
         .replace("[tokens, settings]", "[tokens]");
