@@ -183,6 +183,16 @@ impl Masker {
         self
     }
 
+    /// Says of which API group the request's resource is: Tables of custom resources may show in their cells what the
+    /// rules mask in the objects, so all but the names are masked there.
+    #[must_use]
+    pub fn of_group(mut self, group: &str, resource: &str) -> Self {
+        if let Some(looking) = &mut self.machine.looking {
+            looking.of_group(group, resource);
+        }
+        self
+    }
+
     fn passes_unread(&self) -> bool {
         self.mode == MaskMode::None && self.machine.looking.is_none()
     }

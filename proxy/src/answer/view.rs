@@ -64,7 +64,8 @@ impl View {
         let masking = verdict.masking.as_deref();
         let filter = |mode, rules: Option<&Arc<RuleView>>| {
             let masker = Masker::new(MaskHint::of(info), mode, Arc::clone(key));
-            Filter::Json(masker.with_rules(rules, info.resource()))
+            let masker = masker.with_rules(rules, info.resource());
+            Filter::Json(masker.of_group(info.api_group(), info.resource()))
         };
         let client_rules = masking.and_then(|masking| masking.client());
         let is_one = verdict.mask == verdict.record_mask

@@ -14,12 +14,42 @@ use super::text::TextRules;
 use super::value::Form;
 use super::{MaskKey, MaskMode};
 
+/// The API groups that the API server itself serves, whose Tables are known.
+const BUILT_IN_GROUPS: [&str; 24] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
 /// The rules that a machine follows.
 #[derive(Debug, Clone)]
 pub(super) struct Looking {
     pub(super) view: Arc<RuleView>,
     /// Where the fields begin in an object of which only the request tells.
     pub(super) root: Place,
+    /// Whether cells of Tables may show fields that are masked.
+    masks_cells: bool,
 }
 
 /// A string that is searched.
@@ -32,7 +62,18 @@ pub(super) struct Searched {
 impl Looking {
     pub(super) fn new(view: Arc<RuleView>, resource: &str) -> Self {
         let root = view.root_of_resource(resource);
-        Self { view, root }
+        Self {
+            view,
+            root,
+            masks_cells: false,
+        }
+    }
+
+    /// The group of the request's resource. What a custom resource shows in Tables is up to who made it; the columns of
+    /// all others show nothing that is masked.
+    pub(super) fn of_group(&mut self, group: &str, resource: &str) {
+        let is_custom = !BUILT_IN_GROUPS.contains(&group);
+        self.masks_cells = is_custom && self.view.names_resource(resource);
     }
 
     /// Whether operations of a JSON patch may write a field that is masked.
@@ -75,6 +116,9 @@ impl Machine {
                 _ => own,
             },
             (_, Slot::Secret(_) | Slot::Field(..)) => self.slot,
+            (Role::Object, _) if key == b"cells" && looking.masks_cells && frame.is_wrapper() => {
+                Slot::Cells
+            }
             (Role::Object, _) if key == b"metadata" && !matches!(own, Slot::Field(..)) => {
                 Slot::Metadata
             }
@@ -91,10 +135,18 @@ impl Machine {
     }
 
     /// Before an item of the innermost array.
-    pub(super) fn look_at_item(&mut self) {
+    pub(super) fn look_at_item(&mut self, is_first: bool) {
         let (Some(looking), Some(frame)) = (&self.looking, self.frames.last()) else {
             return;
         };
+        if frame.role == Role::Cells {
+            // The first is the name.
+            self.slot = match is_first {
+                true => looking.slot(NOWHERE),
+                false => Slot::Field(Form::Plain, MaskMode::Redact),
+            };
+            return;
+        }
         self.place = looking.view.tree().item(frame.place);
         if self.slot == Slot::Skip && frame.role == Role::Look {
             self.slot = looking.slot(self.place);

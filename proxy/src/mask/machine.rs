@@ -212,7 +212,7 @@ impl Machine {
                 self.slot = frame.slot_of_item();
                 self.expect = Expect::Value;
                 if self.looking.is_some() {
-                    self.look_at_item();
+                    self.look_at_item(false);
                 }
             }
             _ => self.expect = Expect::Key,
@@ -249,7 +249,7 @@ impl Machine {
         self.slot = frame.slot_of_item();
         self.frames.push(frame);
         if is_array && self.looking.is_some() {
-            self.look_at_item();
+            self.look_at_item(true);
         }
         self.expect = if is_array {
             Expect::ValueOrEnd

@@ -36,6 +36,8 @@ pub(super) enum Role {
     Field(Form, MaskMode),
     /// Rules of the policy look at what is inside.
     Look,
+    /// Cells of a row, which may show fields that are masked.
+    Cells,
     /// Nothing inside matters.
     Skip,
 }
@@ -60,6 +62,7 @@ pub(super) enum Slot {
     Field(Form, MaskMode),
     /// Rules of the policy look at it.
     Look,
+    Cells,
     Skip,
 }
 
@@ -217,6 +220,7 @@ impl Slot {
             (Self::Secret(form), _) => Role::Secret(form),
             (Self::Field(form, mode), _) => Role::Field(form, mode),
             (Self::Look, _) => Role::Look,
+            (Self::Cells, true) => Role::Cells,
             (Self::Applied, _) => Role::Secret(Form::Plain),
             (Self::Root, true) if is_secret => Role::Patch,
             (Self::Objects, true) => Role::Objects,

@@ -235,6 +235,11 @@ impl RuleView {
         known.copied().unwrap_or(self.other_kinds)
     }
 
+    /// Whether paths are for a kind of this resource by name.
+    pub(super) fn names_resource(&self, resource: &str) -> bool {
+        self.by_resource.contains_key(resource)
+    }
+
     /// Where the paths begin in an object of this kind, and in the items of a list of them.
     pub(super) fn root_of_kind(&self, kind: &[u8]) -> Place {
         let item = kind.strip_suffix(b"List").unwrap_or(kind);

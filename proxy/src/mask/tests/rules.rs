@@ -219,3 +219,24 @@ fn the_stronger_rule_wins_and_the_views_are_apart() {
     let masking = Masking::new(&[open]).unwrap();
     assert!(masking.client().is_none() && !masking.is_one_view());
 }
+
+#[test]
+fn tables_of_custom_resources_show_names_only_where_their_fields_are_masked() {
+    let body = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["a","s3cret",3,null],"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}}]}"#;
+    let masking = Masking::new(&[rule(&[("Widget", ".spec.key")], &[], MaskMode::Redact)]).unwrap();
+    let mask = |group, resource| {
+        let masker = Masker::new(MaskHint::Other, MaskMode::Redact, key());
+        let masker = masker.with_rules(masking.client(), resource);
+        let (mut masker, mut out) = (masker.of_group(group, resource), Vec::new());
+        for piece in body.as_bytes().chunks(5) {
+            masker.push(piece, &mut out).unwrap();
+        }
+        masker.finish(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let cells = format!(r#""cells":["a","{SENTINEL}","{SENTINEL}",null]"#);
+    let expected = body.replace(r#""cells":["a","s3cret",3,null]"#, &cells);
+    assert_eq!(mask("example.com", "widgets"), expected);
+    assert_eq!(mask("example.com", "gadgets"), body);
+    assert_eq!(mask("apps", "widgets"), body);
+}

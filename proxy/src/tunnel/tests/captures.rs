@@ -1,7 +1,7 @@
 //! Streams of real kubectl 1.20, 1.30 and 1.33, as they went over the wire (`tests/captures`).
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Direction, Kept, Piece, Protocol, Status, content, decode};
+use crate::mask::{MaskKey, MaskMode, Pattern, Sought, TextRules};
+use crate::tunnel::Rewriter;
 use crate::tunnel::negotiate::{Purpose, STREAM_PROTOCOL_VERSION, negotiate};
 
 /// One connection of a capture.
@@ -115,6 +117,49 @@ fn response_headers(head: &str) -> HeaderMap {
             (name, value.parse().unwrap())
         })
         .collect()
+}
+
+/// The server's pieces as a rewriter writes them that looks for `pattern`.
+fn rewritten(captured: &Captured, pattern: &str) -> Option<Vec<Piece>> {
+    let pattern = Arc::new(Pattern::parse(pattern).unwrap());
+    let sought = Sought::pattern(pattern, MaskMode::Redact);
+    let rules = Arc::new(TextRules::new(vec![sought]).unwrap());
+    let key = Arc::new(MaskKey::from_bytes([7; 32]));
+    let mut rewriter = Rewriter::new(&captured.protocol, &rules, &key)?;
+    let mut pieces: Vec<Piece> = captured.pieces.clone();
+    for (from, bytes) in &mut pieces {
+        if *from == Direction::FromServer {
+            let mut out = Vec::new();
+            rewriter.push(bytes, &mut out).unwrap();
+            *bytes = out;
+        }
+    }
+    let mut rest = Vec::new();
+    rewriter.finish(&mut rest);
+    pieces.push((Direction::FromServer, rest));
+    Some(pieces)
+}
+
+#[test]
+fn what_real_servers_send_is_written_anew_so_that_clients_read_the_same() {
+    let (mut same, mut masked) = (0, 0);
+    for captured in CAPTURED.iter() {
+        let Some(pieces) = rewritten(captured, "nowhere to be found") else {
+            continue;
+        };
+        let (expected, _) = decode(&captured.protocol, &captured.pieces);
+        let (items, result) = decode(&captured.protocol, &pieces);
+        assert_eq!(result, Ok(()), "{}", captured.name);
+        assert_eq!(items, expected, "{}", captured.name);
+        same += 1;
+        let pieces = rewritten(captured, "slow[a-z]+").unwrap();
+        let (items, _) = decode(&captured.protocol, &pieces);
+        let before = content(&expected, Channel::Stdout, 0);
+        let after = content(&items, Channel::Stdout, 0);
+        assert_eq!(after, before.replace("slowdone", "**hoop-masked**"));
+        masked += usize::from(after != before);
+    }
+    assert!(same >= 4 && masked >= 1, "{same} streams, {masked} masked");
 }
 
 /// What the decoders must find in it.
