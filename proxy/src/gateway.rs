@@ -8,7 +8,7 @@
 //! 5 record it     record            the intent is durable before anything leaves
 //! 6 forward       upstream          the gateway's own credential, acting as the person
 //! 7 answer        answer, mask      masked while it streams; what the client saw is recorded
-//! 8 tunnel        tunnel            exec and other upgrades: copied as they are, decoded for the record
+//! 8 tunnel        tunnel            exec and other upgrades: copied, decoded for the record, masked where rules say so
 //! ```
 //!
 //! # Promises

@@ -3,7 +3,8 @@
 //!
 //! The API server decides first: only after its 101 the client gets one, with the same choice of protocol. From then
 //! on `run` copies the bytes as they are, and `tap` decodes copies of them for the record. A stream that cannot be
-//! decoded is closed, and its outcome says why; under a rule with `record: Metadata` it goes on.
+//! decoded is closed, and its outcome says why; under a rule with `record: Metadata` it goes on. Where masking rules hold
+//! for a command, `rewrite` writes what the client sees of its output.
 //!
 //! Decoding is pure and in three storeys: [`negotiate`] says what the bytes are, [`websocket`] and [`spdy`] decode
 //! frames, [`channels`] what they mean; [`bearer`] takes a token out of the handshake.
