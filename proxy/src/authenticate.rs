@@ -18,6 +18,8 @@ use hoop_schema::kinds::request::{AuthMethod, User};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
+use crate::policy::Through;
+
 mod bearer;
 mod certificate;
 mod failures;
@@ -161,6 +163,15 @@ impl Identity {
             delegation: None,
             break_glass: false,
         })
+    }
+
+    /// Through whom the user asks, for the policy.
+    pub(crate) fn through(&self) -> Through<'_> {
+        let delegation = self.delegation.as_deref();
+        Through {
+            actor: delegation.and_then(|d| d.actors.first().map(String::as_str)),
+            client: delegation.and_then(|d| d.client_id.as_deref()),
+        }
     }
 
     /// The same until then.

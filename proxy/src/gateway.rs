@@ -378,7 +378,7 @@ impl Handler {
         peer: &Peer,
     ) -> Facts<'a> {
         let source_ip = peer.connection.source_ip();
-        Facts::new(&identity.user, info, source_ip, attributes.received)
+        Facts::new(&identity.user, info, source_ip, attributes.received).through(identity.through())
     }
 
     fn headers_are_too_large(&self, head: &Parts) -> bool {

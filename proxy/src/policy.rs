@@ -30,7 +30,7 @@ use hoop_schema::kinds::request::{Decision, Durability, Level, User};
 use sha2::{Digest, Sha256};
 
 pub use self::explain::{Explanation, Tried};
-pub use self::facts::{BodyFact, Facts};
+pub use self::facts::{BodyFact, Facts, Through};
 pub use self::lint::{Lint, LintCode};
 use self::profile::Profile;
 pub use self::rbac::GatewayRights;
@@ -142,6 +142,10 @@ impl Policy {
                 &profile.subjects.groups,
                 SubjectPattern::Group,
             );
+            if profile.subjects.is_for_everybody() {
+                let everybody = by_group.entry(AUTHENTICATED.to_owned());
+                everybody.or_default().push(number);
+            }
         }
         let digest = Sha256::digest(text.as_bytes());
         Ok(Self {
@@ -191,8 +195,8 @@ impl Policy {
         classes
     }
 
-    /// The profiles of a user, in file order.
-    fn profiles_of(&self, user: &User) -> Vec<&Profile> {
+    /// The profiles of a user who comes this way, in file order.
+    fn profiles_of(&self, user: &User, through: Through<'_>) -> Vec<&Profile> {
         let groups = || {
             let own = user.groups.iter().map(String::as_str);
             own.chain([AUTHENTICATED])
@@ -213,6 +217,7 @@ impl Policy {
         numbers
             .into_iter()
             .map(|number| &self.profiles[number])
+            .filter(|profile| profile.subjects.admit(through))
             .collect()
     }
 }

@@ -99,11 +99,22 @@ fn heading(timeline: &Timeline, clock: &Clock) -> Vec<Text> {
     let from = |start: &SessionStart| client_line(&start.source_ip, start.user_agent.as_deref());
     let of_request = |a: &RequestAttributes| client_line(&a.source_ip, a.user_agent.as_deref());
     lines.extend(start.map(from).or(attributes.map(of_request)));
+    lines.extend(attributes.and_then(actors_line));
     if let Some(predecessor) = start.and_then(|s| s.predecessor) {
         let text = format!("continues session {predecessor}");
         lines.push(Text::styled(Style::Dim, text));
     }
     lines
+}
+
+/// Who acts for the user. The first request tells: they all come over one login.
+fn actors_line(of_request: &RequestAttributes) -> Option<Text> {
+    let (first, earlier) = of_request.actors.split_first()?;
+    let mut text = format!("asked by {first:?}, who acts for the user");
+    for actor in earlier {
+        text += &format!(", after {actor:?}");
+    }
+    Some(Text::styled(Style::Warn, text))
 }
 
 fn client_line(source_ip: &str, user_agent: Option<&str>) -> Text {

@@ -3,7 +3,7 @@
 //! With `--requests FILE|-` each line is a request:
 //!
 //! ```json
-//! {"method":"GET","target":"/api/v1/pods","user":"alice","groups":["dev"],"body":{},"sourceIP":"192.0.2.7","time":"2026-11-23T10:00:00Z","as":{"user":"jane"}}
+//! {"method":"GET","target":"/api/v1/pods","user":"alice","groups":["dev"],"body":{},"actor":"agent-7","client":"cli","sourceIP":"192.0.2.7","time":"2026-11-23T10:00:00Z","as":{"user":"jane"}}
 //! ```
 //!
 //! Only `method`, `target` and `user` are needed. Each line becomes one line of answer, in order; a line that cannot be
@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
-use hoop_proxy::policy::{BodyFact, Explanation, Facts, Policy, Tried};
+use hoop_proxy::policy::{BodyFact, Explanation, Facts, Policy, Through, Tried};
 use hoop_proxy::request_info::{self, RequestInfo};
 use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{Decision, Effect, User};
@@ -36,7 +36,7 @@ pub struct ExplainArgs {
     /// The policy
     pub file: PathBuf,
     /// Requests as JSON lines, from a file or from standard input
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["user", "groups", "target", "body"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["user", "groups", "actor", "client", "target", "body"])]
     pub requests: Option<String>,
     /// Name of the user
     #[arg(long, required_unless_present = "requests")]
@@ -44,6 +44,12 @@ pub struct ExplainArgs {
     /// Group of the user; once for each
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,
+    /// Who acts for the user
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// The OpenID Connect client that they come by
+    #[arg(long)]
+    pub client: Option<String>,
     /// HTTP method
     #[arg(long, default_value = "GET")]
     pub method: String,
@@ -68,6 +74,10 @@ struct Asked {
     groups: Vec<String>,
     #[serde(default)]
     extra: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    actor: Option<String>,
+    #[serde(default)]
+    client: Option<String>,
     #[serde(default)]
     body: Option<serde_json::Value>,
     #[serde(default, rename = "sourceIP")]
@@ -162,7 +172,12 @@ fn one(policy: &Policy, args: &ExplainArgs, printer: &mut Printer) -> io::Result
         groups: args.groups.clone(),
         ..User::default()
     };
+    let through = Through {
+        actor: args.actor.as_deref(),
+        client: args.client.as_deref(),
+    };
     let facts = Facts::new(&user, &info, IpAddr::V4(Ipv4Addr::LOCALHOST), now())
+        .through(through)
         .with_body(BodyFact::Read(args.body.as_bytes()));
     let Some(explanation) = policy.explain(&facts) else {
         return Ok(ExitCode::Failure);
@@ -277,7 +292,12 @@ fn answer(policy: &Policy, line: &[u8]) -> String {
         Some(value) => value.to_string().into_bytes(),
     };
     let ip = asked.source_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let through = Through {
+        actor: asked.actor.as_deref(),
+        client: asked.client.as_deref(),
+    };
     let facts = Facts::new(&user, &info, ip, asked.time.unwrap_or_else(now))
+        .through(through)
         .with_body(BodyFact::Read(&body));
     if let Some(target) = asked.acting_as {
         let target = User {

@@ -17,6 +17,28 @@ fn sample(name: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_request_for_somebody_is_explained_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = sample("ai-agent.yaml");
+    let mut arguments = vec![
+        "policy",
+        "explain",
+        &file,
+        "--user",
+        "dev",
+        "--group",
+        "developers",
+    ];
+    arguments.extend(["--target", "/api/v1/namespaces/shop/pods"]);
+    let (code, ..) = run(&mut hoop(folder.path(), &arguments)).await;
+    assert_eq!(code, 1);
+    arguments.extend(["--actor", "agent-7", "--client", "agent-platform"]);
+    let (code, stdout, _) = run(&mut hoop(folder.path(), &arguments)).await;
+    assert_eq!(code, 0);
+    assert!(stdout.contains("ai-agent-for-a-developer"), "{stdout}");
+}
+
+#[tokio::test]
 async fn requests_as_json_lines_are_answered_line_by_line_whatever_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["policy", "explain", &sample("sre.yaml"), "--requests", "-"];

@@ -63,8 +63,7 @@ async fn read(body: &mut UpstreamBody) -> Option<Bytes> {
 
 fn join_access(policy: &Policy, facts: &Facts<'_>, asked: Option<RequestInfo>, status: &mut Value) {
     let decision = asked.and_then(|asked| {
-        let facts =
-            Facts::new(facts.user, &asked, facts.source_ip, facts.now).with_body(BodyFact::Unknown);
+        let facts = facts.about(&asked).with_body(BodyFact::Unknown);
         policy.decide(&facts).map(|verdict| verdict.decision)
     });
     let why = match decision {
@@ -91,6 +90,7 @@ fn join_rules(policy: &Policy, facts: &Facts<'_>, question: &[u8], status: &mut 
     });
     let mut joined = policy.review_rules(
         facts.user,
+        facts.through,
         namespace.as_deref().unwrap_or_default(),
         cluster,
     );

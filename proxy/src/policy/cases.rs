@@ -9,6 +9,8 @@
 //!     uid: "1001"
 //!     extra: ["example.com/team=web"]             # KEY=VALUE
 //!     sourceIP: 192.0.2.7                         # default: 127.0.0.1
+//!     actor: agent-7                              # who acts for the user
+//!     client: agent-platform                      # the OpenID Connect client that they come by
 //!     time: 2026-11-23T10:00:00Z                  # default: a Monday noon, UTC
 //!     as: {user: jane, groups: [staff]}           # kubectl --as; the decision about that is checked
 //!     requests:                                   # METHOD and target, as kubectl -v=6 shows them
@@ -27,7 +29,7 @@ use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{Decision, Effect, User};
 
 use super::document::MODES;
-use super::facts::{BodyFact, Facts};
+use super::facts::{BodyFact, Facts, Through};
 use super::{Policy, PolicyErrors, Verdict};
 use crate::mask::MaskMode;
 use crate::request_info;
@@ -36,9 +38,9 @@ use crate::yaml::{self, Entries, Mistakes, Node};
 /// The time of a case that names none: Monday, 2026-11-23, 12:00 UTC.
 const DEFAULT_TIME_MICROS: i64 = 1_795_435_200_000_000;
 
-const CASE_KEYS: [&str; 15] = [
-    "name", "user", "groups", "uid", "extra", "sourceIP", "time", "as", "requests", "body",
-    "expect", "profile", "rule", "mask", "masking",
+const CASE_KEYS: [&str; 17] = [
+    "name", "user", "groups", "uid", "extra", "actor", "client", "sourceIP", "time", "as",
+    "requests", "body", "expect", "profile", "rule", "mask", "masking",
 ];
 const AS_KEYS: [&str; 4] = ["user", "groups", "uid", "extra"];
 
@@ -51,6 +53,8 @@ pub struct Cases(Vec<Case>);
 struct Case {
     name: String,
     user: User,
+    actor: Option<String>,
+    client: Option<String>,
     acting_as: Option<User>,
     source_ip: IpAddr,
     time: Timestamp,
@@ -119,7 +123,12 @@ impl Case {
             Ok(info) => info,
             Err(malformed) => return Some(format!("the request is refused: {malformed}")),
         };
+        let through = Through {
+            actor: self.actor.as_deref(),
+            client: self.client.as_deref(),
+        };
         let facts = Facts::new(&self.user, &info, self.source_ip, self.time)
+            .through(through)
             .with_body(BodyFact::Read(self.body.as_bytes()));
         let (decision, masking) = match &self.acting_as {
             Some(asked) => (policy.impersonate(&facts, asked), None),
@@ -230,6 +239,8 @@ fn read_case(node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
     Some(Case {
         name: text("name", mistakes).unwrap_or_default(),
         user: user?,
+        actor: text("actor", mistakes),
+        client: text("client", mistakes),
         acting_as,
         source_ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         time: time.unwrap_or(Timestamp::from_micros(DEFAULT_TIME_MICROS)),

@@ -18,7 +18,7 @@ impl Policy {
     /// Decides about a request of an authenticated user; nothing when that takes the body, which is not read yet.
     pub fn decide(&self, facts: &Facts<'_>) -> Option<Verdict> {
         let (user, info) = (facts.user, facts.info);
-        let profiles = self.profiles_of(user);
+        let profiles = self.profiles_of(user, facts.through);
         if let Some(verdict) = self.built_in(facts, &profiles) {
             return verdict;
         }
@@ -38,6 +38,11 @@ impl Policy {
             "{}: no rule of the gateway's policy allows it",
             forbidden(user, info)
         );
+        if let Some(actor) = facts.through.actor {
+            decision.message += &format!(
+                " for {actor:?}, who acts for the user (only profiles whose subjects name such actors count)"
+            );
+        }
         for (rule, why) in doubts.into_iter().take(DOUBTS_MAX) {
             decision.message += &format!("; rule \"{}\" does not, since {why}", rule.name);
         }
@@ -60,7 +65,7 @@ impl Policy {
             return deny(format!("this gateway never asserts {what}"));
         }
         let mut nearest = None;
-        for profile in self.profiles_of(user) {
+        for profile in self.profiles_of(user, facts.through) {
             for rule in &profile.rules {
                 let Scope::Impersonation(targets) = &rule.scope else {
                     continue;
@@ -140,8 +145,7 @@ impl Policy {
                 return Some(None);
             };
             if let Some(asked) = super::hypothetical(body) {
-                let facts = Facts::new(facts.user, &asked, facts.source_ip, facts.now)
-                    .with_body(BodyFact::Unknown);
+                let facts = facts.about(&asked).with_body(BodyFact::Unknown);
                 verdict.act_as = self.decide(&facts).and_then(|verdict| verdict.act_as);
             }
         }

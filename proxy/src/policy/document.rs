@@ -7,6 +7,8 @@
 //!       users: [alice, "robot-*"]     # a star may stand at the end
 //!       groups: [developers]
 //!       serviceAccounts: ["ci:deployer", "jobs:*"]   # NAMESPACE:NAME
+//!       actors: ["agent-*"]           # optional: only when one of these acts for them; without, nobody may
+//!       clients: [agent-platform]     # optional: only when they come by one of these OpenID Connect clients
 //!     actAs: {serviceAccount: "shop:viewer"}   # optional: who the cluster sees instead of the person
 //!     rules:                          # the first that matches decides
 //!       - name: read-workloads        # names the rule in decisions
@@ -70,7 +72,7 @@ pub(super) const RULES_MAX: usize = 50_000;
 pub(super) const PAIRS_MAX: usize = 500_000;
 
 const PROFILE_KEYS: [&str; 4] = ["name", "subjects", "actAs", "rules"];
-const SUBJECT_KEYS: [&str; 3] = ["users", "groups", "serviceAccounts"];
+const SUBJECT_KEYS: [&str; 5] = ["users", "groups", "serviceAccounts", "actors", "clients"];
 const ACT_AS_KEYS: [&str; 1] = ["serviceAccount"];
 
 /// What a policy's file says.
@@ -164,10 +166,17 @@ fn read_subjects(node: &Node, mistakes: &mut Mistakes) -> Option<Subjects> {
     for (text, line) in accounts.unwrap_or_default() {
         subjects.users.extend(service_account(text, line, mistakes));
     }
-    if subjects.users.is_empty() && subjects.groups.is_empty() {
+    for (text, line) in entries.texts("actors", mistakes).unwrap_or_default() {
+        subjects.actors.extend(read_pattern(text, line, mistakes));
+    }
+    for (text, line) in entries.texts("clients", mistakes).unwrap_or_default() {
+        subjects.clients.extend(read_pattern(text, line, mistakes));
+    }
+    let nobody = subjects.is_for_everybody();
+    if nobody && subjects.actors.is_empty() && subjects.clients.is_empty() {
         mistakes.note(
             node.line,
-            "subjects must name a user, a group or a service account",
+            "subjects must name a user, a group, a service account, an actor or a client",
         );
     }
     Some(subjects)

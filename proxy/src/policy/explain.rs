@@ -48,7 +48,7 @@ impl Policy {
             return Some(explanation);
         }
         let verb = policy_verb(facts.info);
-        for profile in self.profiles_of(facts.user) {
+        for profile in self.profiles_of(facts.user, facts.through) {
             for rule in &profile.rules {
                 let reason = match rule.mismatch(facts.info, verb) {
                     Some(reason) => reason.to_owned(),

@@ -33,9 +33,20 @@ pub struct Facts<'a> {
     pub source_ip: IpAddr,
     /// When, by the gateway's clock.
     pub now: Timestamp,
+    /// Through whom.
+    pub through: Through<'a>,
     /// What they send along.
     pub body: BodyFact<'a>,
     values: Values,
+}
+
+/// Through whom a user asks, as the credential says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Through<'a> {
+    /// Who acts for the user. RFC 8693 §4.1 lets nobody but the current actor count, the outermost `act` of a token.
+    pub actor: Option<&'a str>,
+    /// The client that the credential was issued to.
+    pub client: Option<&'a str>,
 }
 
 /// What is known of a request's body.
@@ -75,9 +86,25 @@ impl<'a> Facts<'a> {
             info,
             source_ip,
             now,
+            through: Through::default(),
             body: BodyFact::Unread,
             values: Values::default(),
         }
+    }
+
+    /// The same, asked through somebody.
+    #[must_use]
+    pub fn through(self, through: Through<'a>) -> Self {
+        Self {
+            through,
+            values: Values::default(),
+            ..self
+        }
+    }
+
+    /// What the same caller would have of another request.
+    pub(crate) fn about<'b>(&'b self, info: &'b RequestInfo) -> Facts<'b> {
+        Facts::new(self.user, info, self.source_ip, self.now).through(self.through)
     }
 
     /// The same with what is known of the body.
@@ -157,6 +184,8 @@ impl<'a> Facts<'a> {
             ("uid", text(user.uid.as_deref().unwrap_or_default())),
             ("groups", list(groups)),
             ("extra", map(extra)),
+            ("actor", text(self.through.actor.unwrap_or_default())),
+            ("client", text(self.through.client.unwrap_or_default())),
         ])
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hoop_schema::kinds::request::Effect;
 
-use super::facts::Facts;
+use super::facts::{Facts, Through};
 use super::rule::{Holds, ResourcePattern, Rule, Scope, TextPattern};
 use crate::request_info::RequestInfo;
 
@@ -31,6 +31,10 @@ pub(super) struct Subjects {
     /// User names; service accounts by theirs.
     pub(super) users: Vec<TextPattern>,
     pub(super) groups: Vec<TextPattern>,
+    /// Who has to act for them. Nobody may when there is none.
+    pub(super) actors: Vec<TextPattern>,
+    /// What has to be the client that they come by. Any may when there is none.
+    pub(super) clients: Vec<TextPattern>,
 }
 
 /// What the rules of a profile say of a request.
@@ -42,6 +46,26 @@ pub(super) enum Found<'a> {
     NeedsBody,
     /// None of them.
     Nothing,
+}
+
+impl Subjects {
+    /// Whether nobody is named, so that it is for everybody who comes in the right way.
+    pub(super) fn is_for_everybody(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether people who come this way have the profile. What a person may do is not what somebody may do for them:
+    /// that takes a profile that says so.
+    pub(super) fn admit(&self, through: Through<'_>) -> bool {
+        let named = |patterns: &[TextPattern], name: Option<&str>| {
+            name.is_some_and(|name| patterns.iter().any(|pattern| pattern.matches(name)))
+        };
+        let by_actor = match through.actor {
+            None => self.actors.is_empty(),
+            actor => named(&self.actors, actor),
+        };
+        by_actor && (self.clients.is_empty() || named(&self.clients, through.client))
+    }
 }
 
 impl Profile {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use hoop_schema::kinds::request::{Effect, ObjectRef, User};
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
 use super::rule::{EXEC, EXEC_SUBRESOURCES, ResourcePattern, Rule, Scope, TextPattern};
+use super::{Policy, Through};
 use crate::request_info::{Query, RequestInfo};
 
 /// The most pairs of a rule of the policy and one of the cluster that are looked at: past that, the policy's own rules
@@ -149,15 +149,16 @@ struct Atom {
 }
 
 impl Policy {
-    /// What the cluster and the policy both allow a user in a namespace.
+    /// What the cluster and the policy both allow a user who comes this way in a namespace.
     pub(crate) fn review_rules(
         &self,
         user: &User,
+        through: Through<'_>,
         namespace: &str,
         cluster: ReviewedRules,
     ) -> ReviewedRules {
         let rules: Vec<&Rule> = self
-            .profiles_of(user)
+            .profiles_of(user, through)
             .into_iter()
             .flat_map(|profile| &profile.rules)
             .filter(|rule| is_in(rule, namespace))

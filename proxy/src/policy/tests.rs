@@ -289,6 +289,68 @@ fn subjects_may_be_patterns() {
     assert!(!allowed(&user("system:serviceaccount:jobs-2:nightly", &[])));
 }
 
+/// What may be done for a person is not what the person may do.
+#[test]
+fn whoever_acts_for_a_person_has_the_profiles_that_name_such_actors_and_no_others() {
+    let policy = Policy::parse(
+        "profiles:
+- name: developers
+  subjects: {groups: [developers]}
+  rules: [{effect: allow, apiGroups: [''], resources: [pods, secrets], verbs: [list, delete]}]
+- name: agents-of-developers
+  subjects: {groups: [developers], actors: ['agent-*']}
+  rules: [{effect: allow, apiGroups: [''], resources: [pods], verbs: [list]}]
+- name: everybodys-dashboard
+  subjects: {actors: [dashboard], clients: [dashboard, 'dashboard-*']}
+  rules: [{effect: allow, apiGroups: [''], resources: [nodes], verbs: [list], when: \"user.actor == user.client\"}]
+- name: by-the-portal
+  subjects: {groups: [developers], clients: [portal]}
+  rules: [{effect: allow, apiGroups: [''], resources: [namespaces], verbs: [list]}]
+",
+    )
+    .expect("good");
+    let (alice, bob) = (user("alice", &["developers"]), user("bob", &[]));
+    let decision = |user: &User, actor: Option<&str>, client: Option<&str>, resource: &str| {
+        let info = crate::request_info::parse("GET", &format!("/api/v1/{resource}")).unwrap();
+        let facts = facts(user, &info).through(Through { actor, client });
+        policy.decide(&facts).unwrap().decision
+    };
+    let allowed = |user: &User, actor: Option<&str>, client: Option<&str>, resource: &str| {
+        decision(user, actor, client, resource).effect == Effect::Allow
+    };
+    assert!(allowed(&alice, None, None, "pods") && allowed(&alice, None, Some("cli"), "secrets"));
+    assert!(allowed(&alice, Some("agent-7"), Some("cli"), "pods"));
+    assert!(!allowed(&alice, Some("agent-7"), None, "secrets"));
+    assert!(!allowed(&alice, Some("intruder"), None, "pods"));
+    assert!(
+        !allowed(&bob, Some("agent-7"), None, "pods"),
+        "an agent has what the person has, at most"
+    );
+    // By the client alone.
+    assert!(allowed(&alice, None, Some("portal"), "namespaces"));
+    assert!(!allowed(&alice, None, None, "namespaces"));
+    assert!(!allowed(
+        &alice,
+        Some("agent-7"),
+        Some("portal"),
+        "namespaces"
+    ));
+    // For everybody who comes so, and conditions see how.
+    assert!(allowed(&bob, Some("dashboard"), Some("dashboard"), "nodes"));
+    assert!(!allowed(
+        &bob,
+        Some("dashboard"),
+        Some("dashboard-2"),
+        "nodes"
+    ));
+    assert!(!allowed(&bob, None, Some("dashboard"), "nodes"));
+    let message = decision(&alice, Some("agent-7"), None, "secrets").message;
+    assert!(
+        message.contains("\"agent-7\", who acts for the user"),
+        "{message}"
+    );
+}
+
 #[test]
 fn rule_says_how_to_mask_and_record() {
     let policy = of_alice(
@@ -382,7 +444,7 @@ fn all_mistakes_are_told_at_once_with_line_and_meaning() {
     );
     let expected = [
         r#"line 3: subjects has no key "user": did you mean "users"?"#,
-        r#"line 3: subjects must name a user, a group or a service account"#,
+        r#"line 3: subjects must name a user, a group, a service account, an actor or a client"#,
         r#"line 5: "effect" cannot be "alow": did you mean "allow"?"#,
         r#"line 7: "Pods" is no resource: write RESOURCE, RESOURCE/SUB, RESOURCE/*, */SUB or *, in lower case"#,
         r#"line 8: no request has the verb "gett" here: did you mean "get"?"#,

@@ -52,6 +52,10 @@ profiles:
       - {name: scale, effect: approve, apiGroups: [apps], resources: [deployments/scale], verbs: ["*"]}
       - {name: work, effect: allow, apiGroups: ["*"], resources: ["*"], verbs: ["*"]}
       - {name: paths, effect: allow, nonResourceURLs: ["/*"], verbs: ["*"]}
+  - name: agents-of-developers
+    subjects: {users: [alice], actors: ["agent-*"]}
+    rules:
+      - {name: look, effect: allow, apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
   - name: viewers
     subjects: {users: [bob]}
     rules:

@@ -76,6 +76,31 @@ async fn an_id_token_names_its_user_and_the_record_names_its_login_and_its_actor
 }
 
 #[tokio::test]
+async fn who_acts_for_a_person_may_less_and_the_record_names_both() {
+    let key = SigningKey::new("RS256", Some("k1"));
+    let issuer = TestIssuer::start().await;
+    issuer.publish(&[&key]);
+    for (act, status, rule) in [
+        (
+            json!({"sub": "agent-7", "act": {"sub": "agent-1"}}),
+            200,
+            Some("look"),
+        ),
+        // The one that sends the request counts, not the one before it.
+        (json!({"sub": "tool", "act": {"sub": "agent-7"}}), 403, None),
+    ] {
+        let bed = behind(&issuer).await;
+        let token = key.sign(&issuer.claims(json!({"act": act, "azp": "agent-platform"})));
+        assert_eq!(get(&bed, &token).await.status, status);
+        let (intent, _) = bed.only().await;
+        assert_eq!(intent.decision.rule.as_deref(), rule);
+        assert_eq!(intent.request.user.as_ref().unwrap().username, "alice");
+        assert_eq!(intent.request.actors[0], act["sub"]);
+        assert_eq!(intent.request.client_id.as_deref(), Some("agent-platform"));
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_is_refused_is_recorded_with_the_reason() {
     let key = SigningKey::new("ES256", Some("k1"));
     let issuer = TestIssuer::start().await;

@@ -73,6 +73,8 @@ const VARIABLES: [(&str, Kind, Fields); 7] = [
             ("uid", Kind::Text),
             ("groups", Kind::List),
             ("extra", Kind::Map),
+            ("actor", Kind::Text),
+            ("client", Kind::Text),
         ],
     ),
     (

@@ -18,7 +18,7 @@ fn joined(policy: &Policy, cluster: Vec<ResourceRule>) -> ReviewedRules {
         resource_rules: cluster,
         ..ReviewedRules::default()
     };
-    policy.review_rules(&user("alice", &[]), "shop", cluster)
+    policy.review_rules(&user("alice", &[]), Through::default(), "shop", cluster)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn paths_are_joined_with_what_every_policy_allows() {
         }],
         ..ReviewedRules::default()
     };
-    let all = policy.review_rules(&user("alice", &[]), "shop", cluster);
+    let all = policy.review_rules(&user("alice", &[]), Through::default(), "shop", cluster);
     let paths: Vec<&str> = all
         .non_resource_rules
         .iter()
