@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Environment, Overrides};
 use crate::exit::ExitCode;
+use crate::login::{self, LoginArgs, LogoutArgs};
 use crate::output::{self, Printer};
 use crate::policy::PolicyCommand;
 use crate::{check, demo, policy, up};
@@ -33,6 +34,10 @@ pub enum Command {
     Check(UpArgs),
     /// Check a policy, ask what it would decide, test it, or write the rights it needs
     Policy(PolicyArgs),
+    /// Log in at an OpenID Connect issuer: kubectl runs this when it needs a credential
+    Login(LoginArgs),
+    /// Forget logins, and end them at their issuers
+    Logout(LogoutArgs),
     /// Look at evidence: the same as the program hoop-replay
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Replay(ReplayArgs),
@@ -125,6 +130,8 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         },
         Command::Demo(args) => demo::run(args, &environment, &mut printer).await,
         Command::Policy(args) => policy::run(args.command, &mut printer),
+        Command::Login(args) => login::run(args, &environment, &mut printer).await,
+        Command::Logout(args) => login::log_out(args, &environment).await,
         Command::Replay(_) => unreachable!("main hands it to the replayer"),
     };
     match done {

@@ -4,6 +4,7 @@
 //! [`pipeline`] puts gateway, log and recorder together; [`up`] runs them until told to stop; [`demo`] shows them at
 //! work; [`check`] says what is wrong before a socket opens. [`config`] reads the configuration, [`data_dir`] knows
 //! where everything is, [`authority`] is the small certificate authority behind the kubeconfigs of [`kubeconfig`].
+//! [`login`] is another program altogether, the one that people have beside their kubectl.
 
 pub mod authority;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod data_dir;
 pub mod demo;
 pub mod exit;
 pub mod kubeconfig;
+pub mod login;
 pub mod output;
 pub mod pipeline;
 pub mod policy;

@@ -35,7 +35,7 @@ pub(crate) use failures::{Admission, FailureLimiter};
 pub(crate) use metrics::Metrics;
 pub use oidc::{
     AuthenticationConfiguration, AuthenticationError, AuthenticationErrors, IssuerProbe,
-    OpenError as IssuerOpenError,
+    OpenError as IssuerOpenError, unverified_claims,
 };
 pub(crate) use oidc::{Issuers, Pacing};
 use service_accounts::ServiceAccounts;

@@ -9,6 +9,7 @@ mod answer;
 mod authenticate;
 mod config;
 mod gateway;
+mod https_client;
 mod impersonation;
 mod lifetime;
 mod listener;
@@ -31,11 +32,12 @@ pub mod yaml;
 pub use admin::{Admin, Readiness};
 pub use authenticate::{
     AuthenticationConfiguration, AuthenticationError, AuthenticationErrors, IssuerOpenError,
-    IssuerProbe, RevocationError, StaticTokens, TokenFileError,
+    IssuerProbe, RevocationError, StaticTokens, TokenFileError, unverified_claims,
 };
 pub use config::{
     Config, Limits, PemError, PolicySource, ServerIdentity, UpstreamSource, certificates_from_pem,
 };
+pub use https_client::{HttpsClient, HttpsError, HttpsSetupError};
 pub use listener::ListenError;
 pub use policy_in_force::PolicyError;
 pub use server::{BuildError, Gateway, PolicyReloader, build};

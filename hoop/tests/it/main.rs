@@ -8,6 +8,8 @@
 
 mod check;
 mod demo;
+mod issuer;
+mod login;
 mod policy;
 mod process;
 mod up;

@@ -15,6 +15,7 @@ use hoop_schema::Timestamp;
 use super::metrics::Metrics;
 use super::token_cache::{TokenCache, TokenHash};
 use super::{Identity, Unauthenticated};
+use crate::https_client::HttpsSetupError;
 
 mod delegation;
 mod document;
@@ -29,6 +30,7 @@ pub use document::{AuthenticationConfiguration, AuthenticationError, Authenticat
 use issuer::Issuer;
 use token::Jwt;
 pub(super) use token::claimed_expiry;
+pub use token::unverified_claims;
 
 /// Tokens that are remembered: of everybody who works through one gateway in an hour. Some 300 bytes each, and what the
 /// identity takes.
@@ -45,19 +47,10 @@ pub(crate) struct Pacing {
     pub(crate) pause: Duration,
 }
 
-/// Why the issuers cannot be used.
+/// The keys of an issuer cannot be fetched, ever.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No authority can certify the issuer.
-    #[error(
-        "there are no certificate authorities on this machine to check the issuer {0} by; install them (ca-certificates), \
-         or set its certificateAuthority"
-    )]
-    NoAuthorities(String),
-    /// TLS cannot be set up.
-    #[error("TLS to an issuer cannot be set up")]
-    Tls(#[source] rustls::Error),
-}
+#[error("the issuer {0} cannot be asked for its keys; certificateAuthority names who certifies it")]
+pub struct OpenError(String, #[source] HttpsSetupError);
 
 /// What an issuer answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,21 +11,24 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hoop_schema::Timestamp;
 use parking_lot::Mutex;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::document::IssuerConfig;
-use super::fetch::{self, FETCH_TIMEOUT, FetchError};
+use super::fetch::{self, FetchError};
 use super::keys::{KeySet, Rejected};
 use super::token::Jwt;
 use super::{OpenError, Pacing, delegation};
 use crate::authenticate::metrics::Metrics;
 use crate::authenticate::{Identity, Unauthenticated};
+use crate::https_client::{ANSWER_TIMEOUT, HttpsClient, HttpsError};
 use hoop_schema::kinds::request::AuthMethod;
 
 /// How long a request waits for keys: for one fetch, and a little.
 const WAIT_MAX: Duration = FETCH_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// For discovery document and keys together.
+const FETCH_TIMEOUT: Duration = ANSWER_TIMEOUT;
 
 /// The longest `sid` or `jti` that is taken for the name of a login. Keycloak's have 36 characters.
 const LOGIN_BYTES_MAX: usize = 256;
@@ -33,7 +36,7 @@ const LOGIN_BYTES_MAX: usize = 256;
 /// An issuer.
 pub(crate) struct Issuer {
     config: IssuerConfig,
-    tls: Arc<ClientConfig>,
+    https: HttpsClient,
     keys: ArcSwap<Keys>,
     pacing: Pacing,
     /// Somebody waits for keys.
@@ -55,27 +58,11 @@ struct Keys {
 
 impl Issuer {
     pub(super) fn new(config: IssuerConfig, pacing: Pacing) -> Result<Self, OpenError> {
-        let mut roots = RootCertStore::empty();
-        if config.authorities.is_empty() {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(OpenError::NoAuthorities(config.url));
-            }
-        }
-        for authority in &config.authorities {
-            roots.add(authority.clone()).map_err(OpenError::Tls)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(OpenError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let https = HttpsClient::new(&config.authorities)
+            .map_err(|error| OpenError(config.url.clone(), error))?;
         Ok(Self {
             config,
-            tls: Arc::new(tls),
+            https,
             keys: ArcSwap::default(),
             pacing,
             wanted: Notify::new(),
@@ -124,9 +111,9 @@ impl Issuer {
     /// Fetches the keys once. Returns how many there are.
     pub(super) async fn fetch(&self) -> Result<usize, FetchError> {
         let fetched =
-            tokio::time::timeout(FETCH_TIMEOUT, fetch::keys(&self.config, &self.tls)).await;
-        let fetched =
-            fetched.unwrap_or_else(|_| Err(FetchError::Timeout(self.config.discovery.clone())));
+            tokio::time::timeout(FETCH_TIMEOUT, fetch::keys(&self.config, &self.https)).await;
+        let fetched = fetched
+            .unwrap_or_else(|_| Err(HttpsError::Timeout(self.config.discovery.clone()).into()));
         let known = self.keys.load_full();
         match fetched {
             Ok(set) => {

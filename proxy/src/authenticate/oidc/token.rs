@@ -122,6 +122,12 @@ fn time(claims: &Claims, claim: &str) -> Result<Option<Timestamp>, Unauthenticat
     Ok(Some(Timestamp::from_micros(micros)))
 }
 
+/// What a token says, unproven: for whoever has just got it from its issuer, or only passes it on. `None` for something
+/// that is no signed JWT.
+pub fn unverified_claims(token: &str) -> Option<Map<String, Value>> {
+    Jwt::parse(token).map(|jwt| jwt.claims)
+}
+
 /// When a token says that it expires, unproven; `None` when it does not say.
 pub(crate) fn claimed_expiry(token: &str) -> Option<Timestamp> {
     time(&Jwt::parse(token)?.claims, "exp").ok().flatten()
