@@ -5,6 +5,7 @@
 //!   lock                                  held by the one process that builds
 //!   kubernetes-<hash of its sources>/     testbed: etcd, kube-apiserver, kubectl … in one program
 //!   helm-<version>/                       helm
+//!   keycloak-<version>/                   Keycloak, unpacked
 //!   duckdb-<version>/                     Python packages
 //!   runs/<process id>-<start>/            state of one test run: data, certificates, logs, process ids
 //! ```
@@ -17,12 +18,14 @@ mod build;
 mod cache;
 mod certificates;
 mod clients;
+mod keycloak;
 mod node;
 mod process;
 mod progress;
 
 pub use api_server::ApiServer;
 pub use clients::{Answer, Helm, Kubectl, Python};
+pub use keycloak::Keycloak;
 pub use node::{IMAGE, LATER_IMAGE, NODE, Node};
 pub use process::{Run, Server, free_port};
 
@@ -37,6 +40,8 @@ pub enum Need {
     Node,
     /// helm.
     Helm,
+    /// Keycloak, and a browser in Python.
+    Keycloak,
     /// Python with DuckDB.
     DuckDb,
 }
@@ -57,6 +62,10 @@ impl Need {
                 (!runs("go", &["version"])).then_some("Go is not on the PATH")
             }
             Self::Node => node::lacking(),
+            Self::Keycloak => (!runs("java", &["-version"])
+                || !runs("mvn", &["--version"])
+                || !runs("python3", &["--version"]))
+            .then_some("Java 17 with Maven, and Python 3, are not on the PATH"),
             Self::DuckDb => (!runs("python3", &["-m", "pip", "--version"]))
                 .then_some("Python 3 with pip is not on the PATH"),
         }

@@ -28,6 +28,13 @@ const MODULE_FILES: [(&str, &[u8]); 3] = [
 /// helm, as a Go module.
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
 
+/// Keycloak, as a Maven artefact, and the SHA-256 of its archive.
+const KEYCLOAK_VERSION: &str = "26.4.0";
+const KEYCLOAK_SHA256: &str = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828778a57c80f07a87";
+
+/// What fetches artefacts from Maven's repositories.
+const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy";
+
 /// DuckDB, as a Python package.
 const DUCKDB_VERSION: &str = "2.0.0";
 
@@ -89,6 +96,47 @@ pub(crate) fn helm() -> Result<PathBuf> {
     Ok(folder.join("helm"))
 }
 
+/// The folder of Keycloak, unpacked and made ready to start with a database in memory.
+pub(crate) fn keycloak() -> Result<PathBuf> {
+    cache::made_once(&format!("keycloak-{KEYCLOAK_VERSION}"), |folder| {
+        let archive = format!("keycloak-quarkus-dist-{KEYCLOAK_VERSION}.tar.gz");
+        let mut fetch = Command::new("mvn");
+        fetch
+            .args([
+                "--batch-mode",
+                "--no-transfer-progress",
+                "--quiet",
+                MAVEN_COPY,
+            ])
+            .arg(format!(
+                "-Dartifact=org.keycloak:keycloak-quarkus-dist:{KEYCLOAK_VERSION}:tar.gz"
+            ))
+            .arg(format!("-DoutputDirectory={}", folder.display()));
+        // Maven keeps what it has of a download that was broken off, and goes on from there.
+        run("fetching Keycloak (160 MB)", 0, &mut fetch)?;
+        let archive = folder.join(archive);
+        let found = file_hash(&archive)?;
+        if found != KEYCLOAK_SHA256 {
+            bail!(
+                "{} is not what it was: its SHA-256 is {found}",
+                archive.display()
+            );
+        }
+        let mut unpack = Command::new("tar");
+        unpack
+            .args(["--extract", "--gzip", "--strip-components=1", "--file"])
+            .arg(&archive)
+            .arg("--directory")
+            .arg(folder);
+        run("unpacking Keycloak", 0, &mut unpack)?;
+        std::fs::remove_file(&archive)?;
+        let mut build = Command::new(folder.join("bin/kc.sh"));
+        build.args(["build", "--db=dev-mem"]);
+        run("preparing Keycloak", 0, &mut build)?;
+        Ok(())
+    })
+}
+
 /// The folder of Python packages with DuckDB in it.
 pub(crate) fn duckdb() -> Result<PathBuf> {
     // A folder of packages and not a virtual environment: that one cannot be renamed when it is done.
@@ -102,6 +150,21 @@ pub(crate) fn duckdb() -> Result<PathBuf> {
         run("fetching DuckDB", 0, &mut install)?;
         Ok(())
     })
+}
+
+/// SHA-256 of a file, in hexadecimal.
+fn file_hash(path: &Path) -> Result<String> {
+    let mut file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut part)? {
+            0 => break,
+            read => hash.update(&part[..read]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// What the module's files are, so that a change of them builds anew.

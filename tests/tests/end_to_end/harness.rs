@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Result, anyhow};
-use hoop_tests::testbed::{self, ApiServer, Need, Run};
+use hoop_tests::testbed::{self, ApiServer, Keycloak, Need, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::node::NodeCluster;
@@ -73,6 +73,8 @@ pub(crate) use tests;
 struct Shared {
     /// `hoop up` in front of the API server, or why there is none: it is not tried again for every test.
     pipeline: Option<Result<Arc<Pipeline>, String>>,
+    /// `hoop up` that believes Keycloak, or why there is none.
+    login_pipeline: Option<Result<Arc<Pipeline>, String>>,
     /// The API server, or why there is none.
     api_server: Option<Result<Arc<ApiServer>, String>>,
     /// Goes last, with its folder.
@@ -80,6 +82,9 @@ struct Shared {
 }
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
+
+/// Keycloak, or why there is none. Apart from the rest, since it takes half a minute to start.
+static KEYCLOAK: Mutex<Option<Result<Arc<Keycloak>, String>>> = Mutex::new(None);
 
 fn with_shared<T>(f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +116,18 @@ pub(crate) fn api_server() -> Result<Arc<ApiServer>> {
     })
 }
 
+/// Keycloak, for all tests of this run; the first caller starts it, the others wait.
+pub(crate) fn keycloak() -> Result<Arc<Keycloak>> {
+    let run = this_run()?;
+    let mut keycloak = KEYCLOAK.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = keycloak.get_or_insert_with(|| {
+        Keycloak::start(&run)
+            .map(Arc::new)
+            .map_err(|error| format!("{error:#}"))
+    });
+    started.clone().map_err(|error| anyhow!(error))
+}
+
 /// `hoop up` in front of the API server, for all tests that do not stop it.
 pub(crate) fn pipeline() -> Result<Arc<Pipeline>> {
     let (server, run) = (api_server()?, this_run()?);
@@ -137,6 +154,21 @@ pub(crate) fn node_cluster() -> Result<Arc<NodeCluster>> {
             .map_err(|error| format!("{error:#}"))
     });
     started.clone().map_err(|error| anyhow!(error))
+}
+
+/// `hoop up` that believes Keycloak, for all tests of logins; the first caller starts it.
+pub(crate) fn login_pipeline(
+    start: impl FnOnce(Arc<Run>) -> Result<Pipeline>,
+) -> Result<Arc<Pipeline>> {
+    with_shared(|shared| {
+        let run = run_of(shared)?;
+        let started = shared.login_pipeline.get_or_insert_with(|| {
+            start(run)
+                .map(Arc::new)
+                .map_err(|error| format!("{error:#}"))
+        });
+        started.clone().map_err(|error| anyhow!(error))
+    })
 }
 
 /// `hoop up` in front of the API server, for one test.
@@ -180,6 +212,10 @@ pub(crate) fn run(mut tests: Vec<Test>) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Ends the servers and removes their data.
     NODE_CLUSTER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    KEYCLOAK
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();

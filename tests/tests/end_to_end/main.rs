@@ -15,6 +15,7 @@ mod kill;
 mod kubectl;
 mod kubernetes;
 mod log;
+mod login;
 mod node;
 mod pipeline;
 mod recorded;
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
         audit::tests(),
         watch::tests(),
         evidence::tests(),
+        login::tests(),
         demo::tests(),
         kill::tests(),
     ];

@@ -52,6 +52,17 @@ pub(crate) fn hoop() -> Command {
 impl Pipeline {
     /// Starts `hoop up` in front of `cluster`, in a folder of its own, and waits until it serves.
     pub(crate) fn start(run: Arc<Run>, name: &str, cluster: Cluster<'_>) -> Result<Self> {
+        let files = [("hoop.yaml", CONFIGURATION), ("policy.yaml", POLICY)];
+        Self::start_with(run, name, cluster, &files)
+    }
+
+    /// The same with these files in its folder: `hoop.yaml`, and what that names.
+    pub(crate) fn start_with(
+        run: Arc<Run>,
+        name: &str,
+        cluster: Cluster<'_>,
+        files: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = run.folder().join(format!("pipeline-{name}"));
         fs::create_dir_all(&folder)?;
         let upstream = folder.join("upstream.kubeconfig");
@@ -69,8 +80,9 @@ impl Pipeline {
                 sample = Some((started, runtime));
             }
         }
-        fs::write(folder.join("policy.yaml"), POLICY)?;
-        fs::write(folder.join("hoop.yaml"), CONFIGURATION)?;
+        for (name, text) in files {
+            fs::write(folder.join(name), text)?;
+        }
         let mut pipeline = Self {
             name: format!("hoop-{name}"),
             folder,
@@ -126,6 +138,15 @@ impl Pipeline {
     /// A folder for whatever else the test needs.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where it serves, and who certifies it.
+    pub(crate) fn gateway(&self) -> Result<(String, PathBuf)> {
+        let config = Kubeconfig::read_from(self.kubeconfig("alice"))?;
+        let cluster = config.clusters.first().and_then(|c| c.cluster.as_ref());
+        let server = cluster.and_then(|cluster| cluster.server.clone());
+        let server = server.context("the kubeconfig names a server")?;
+        Ok((server, self.data().join("ca/ca.crt")))
     }
 
     /// The kubeconfig that `hoop up` wrote for a person.
@@ -203,7 +224,7 @@ impl Pipeline {
 }
 
 /// Files are committed often, so that tests see both them and the tail of the log.
-const CONFIGURATION: &str = "
+pub(crate) const CONFIGURATION: &str = "
 cluster: test
 gateway: {listen: 127.0.0.1:0, drain_timeout: 2s}
 admin: {listen: off}
@@ -218,7 +239,7 @@ people:
 ";
 
 /// Who may do what in these tests. Namespaces of tests are named after them.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 profiles:
 - name: trusted
   subjects: {users: [dave]}
