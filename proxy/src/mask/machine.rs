@@ -1,15 +1,18 @@
 //! The machine that walks the bytes: JSON's grammar, the path to where it stands, and what is copied.
 
+mod applied;
+
 use std::sync::Arc;
 
 use hoop_schema::kinds::request::Masked;
 
+use applied::Applied;
+
 use super::fields::{NOWHERE, Place};
 use super::look::{Looking, Searched, masked_whole};
 use super::place::{Frame, Role, Secrecy, Slot};
-use super::sentinel::SENTINEL;
 use super::skip::skip;
-use super::string::{Escape, escape_into, plain_run};
+use super::string::{Escape, plain_run};
 use super::token::Scalar;
 use super::value::{Form, Replacement};
 use super::{MaskError, MaskHint, MaskKey, MaskMode};
@@ -23,9 +26,6 @@ const TEXT_BYTES_MAX: usize = 320;
 
 /// The most paths that are named in what was masked.
 const PATHS_MAX: usize = 64;
-
-/// How much of an annotation is decoded before it is looked into, in bytes.
-const APPLIED_BYTES_PENDING: usize = 4 * 1024;
 
 /// What the next byte may be, outside strings and scalars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,16 +59,6 @@ enum Use {
     Secret(Replacement),
     Applied(Box<Applied>),
     Search(Box<Searched>),
-}
-
-/// An object as JSON inside a string.
-#[derive(Debug)]
-struct Applied {
-    machine: Machine,
-    /// Decoded bytes that the machine has not seen: escapes come one by one, and are dear one by one.
-    pending: Vec<u8>,
-    /// Whether it is no JSON: the rest is left out.
-    is_broken: bool,
 }
 
 /// See [`super::Masker`].
@@ -336,29 +326,6 @@ impl Machine {
         };
     }
 
-    /// A machine for the object inside an annotation. What is no Secret by its own word is one if it is part of one.
-    fn applied(&self) -> Applied {
-        let secrecy = self.frames.last().map_or(Secrecy::Doubt, Frame::secrecy);
-        let hint = if secrecy == Secrecy::Yes {
-            MaskHint::Secrets
-        } else {
-            MaskHint::Unknown
-        };
-        let mut machine = Self::new(hint, self.mode, Arc::clone(&self.key));
-        machine.is_nested = true;
-        machine.outside = secrecy;
-        machine.looking = self.looking.clone();
-        if let (Some(looking), Some(frame)) = (&mut machine.looking, self.frames.last()) {
-            // What it is part of says what it is, unless it does so itself.
-            looking.root = frame.root;
-        }
-        Applied {
-            machine,
-            pending: Vec::new(),
-            is_broken: false,
-        }
-    }
-
     fn begin_secret(
         &mut self,
         form: Form,
@@ -524,24 +491,6 @@ impl Machine {
         }
     }
 
-    /// Adds what was masked inside an annotation.
-    fn add_masked(&mut self, applied: &Applied) {
-        let inner = &applied.machine.masked;
-        self.masked.count += inner.count + u64::from(applied.is_broken);
-        let inner_paths = inner.paths.iter().map(String::as_str);
-        let broken = applied.is_broken.then_some("");
-        for inner_path in inner_paths.chain(broken) {
-            let mut path = self.path.clone();
-            push_segment(&mut path, &self.text);
-            if !inner_path.is_empty() {
-                push_segment(&mut path, inner_path.as_bytes());
-            }
-            if self.masked.paths.len() < PATHS_MAX && !self.masked.paths.contains(&path) {
-                self.masked.paths.push(path);
-            }
-        }
-    }
-
     fn begin_scalar(&mut self, chunk: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Mistake> {
         let byte = chunk[at];
         let scalar = Scalar::begin(byte).ok_or((at, "the body is not JSON"))?;
@@ -593,46 +542,6 @@ impl Machine {
             self.copy_from = Some(at);
         }
         self.after_value();
-    }
-}
-
-impl Applied {
-    fn take(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        self.pending.extend_from_slice(piece);
-        if self.pending.len() >= APPLIED_BYTES_PENDING {
-            self.read_pending(out);
-        }
-    }
-
-    fn read_pending(&mut self, out: &mut Vec<u8>) {
-        let mut pending = std::mem::take(&mut self.pending);
-        if !self.is_broken {
-            let mut inner = Vec::with_capacity(pending.len());
-            let result = self.machine.push(&pending, &mut inner);
-            escape_into(&inner, out);
-            self.check(result, out);
-        }
-        pending.clear();
-        self.pending = pending;
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        self.read_pending(out);
-        if self.is_broken {
-            return;
-        }
-        let mut inner = Vec::new();
-        let result = self.machine.finish(&mut inner);
-        escape_into(&inner, out);
-        self.check(result, out);
-    }
-
-    /// What is no JSON cannot be looked into: the rest of it is replaced.
-    fn check(&mut self, result: Result<(), MaskError>, out: &mut Vec<u8>) {
-        if result.is_err() {
-            out.extend_from_slice(SENTINEL.as_bytes());
-            self.is_broken = true;
-        }
     }
 }
 
