@@ -4,9 +4,10 @@
 //! $XDG_CACHE_HOME/hoop-test-bed/          else ~/.cache/hoop-test-bed
 //!   lock                                  held by the one process that builds
 //!   kubernetes-<hash of its sources>/     testbed: etcd, kube-apiserver, kubectl … in one program
+//!   kubectl-<version>/                    the oldest kubectl that is tried
 //!   helm-<version>/                       helm
 //!   keycloak-<version>/                   Keycloak, unpacked
-//!   duckdb-<version>/                     Python packages
+//!   duckdb-<version>/, kubernetes-<version of the Python client>/
 //!   runs/<process id>-<start>/            state of one test run: data, certificates, logs, process ids
 //! ```
 //! Promise: nothing of a test run outlives it. A server holds a pipe to its test run and ends with it; whatever is
@@ -42,8 +43,8 @@ pub enum Need {
     Helm,
     /// Keycloak, and a browser in Python.
     Keycloak,
-    /// Python with DuckDB.
-    DuckDb,
+    /// Python with packages of its own.
+    Python,
 }
 
 impl Need {
@@ -66,7 +67,7 @@ impl Need {
                 || !runs("mvn", &["--version"])
                 || !runs("python3", &["--version"]))
             .then_some("Java 17 with Maven, and Python 3, are not on the PATH"),
-            Self::DuckDb => (!runs("python3", &["-m", "pip", "--version"]))
+            Self::Python => (!runs("python3", &["-m", "pip", "--version"]))
                 .then_some("Python 3 with pip is not on the PATH"),
         }
     }

@@ -139,8 +139,8 @@ impl ApiServer {
         Ok(path)
     }
 
-    /// Another component of the cluster, ready for arguments.
-    pub(crate) fn component(&self, name: &str) -> Command {
+    /// Another component of the same program, ready for arguments.
+    pub fn component(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(name);
         command

@@ -25,6 +25,15 @@ const MODULE_FILES: [(&str, &[u8]); 3] = [
     ),
 ];
 
+/// The oldest kubectl that the tests try, as a folder of this package and its version.
+const KUBECTL_OLDEST: (&str, &str) = (
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/kubectl-oldest"),
+    "1.27.16",
+);
+
+/// The package whose variables say which version a Kubernetes program is.
+const VERSION_PACKAGE: &str = "k8s.io/component-base/version";
+
 /// helm, as a Go module.
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
 
@@ -35,8 +44,9 @@ const KEYCLOAK_SHA256: &str = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828
 /// What fetches artefacts from Maven's repositories.
 const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy";
 
-/// DuckDB, as a Python package.
-const DUCKDB_VERSION: &str = "2.0.0";
+/// DuckDB, and the client of Kubernetes, as Python packages.
+pub(crate) const DUCKDB: (&str, &str) = ("duckdb", "2.0.0");
+pub(crate) const PYTHON_KUBERNETES: (&str, &str) = ("kubernetes", "36.0.3");
 
 /// Lines of a compiler that are kept for the report of a failure.
 const LINES_KEPT: usize = 30;
@@ -58,15 +68,10 @@ pub(crate) fn kubernetes() -> Result<PathBuf> {
         ]);
         let stale = run("fetching the sources of Kubernetes", 0, &mut list)?;
         let version = kubernetes_version()?;
-        let minor = version.split('.').nth(1).unwrap_or_default();
-        let package = "k8s.io/component-base/version";
-        let flags = format!(
-            "-s -w -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
-        );
         let mut build = go_in_module();
         build
             .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"])
-            .args([&flags, "-o"])
+            .args([&version_flags(version), "-o"])
             .arg(folder.join("testbed"))
             .arg("./cmd/testbed");
         let parts = stale.lines().filter(|line| !line.is_empty()).count() as u64;
@@ -78,6 +83,32 @@ pub(crate) fn kubernetes() -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(folder.join("testbed"))
+}
+
+/// The oldest kubectl that the tests try.
+pub(crate) fn kubectl_oldest() -> Result<PathBuf> {
+    let (module, version) = KUBECTL_OLDEST;
+    let folder = cache::made_once(&format!("kubectl-{version}"), |folder| {
+        let mut build = go_in(module);
+        build
+            .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .args([&version_flags(version), "-o"])
+            .arg(folder.join("kubectl"))
+            .arg(".");
+        let what = format!("building kubectl {version} (1 to 3 minutes)");
+        run(&what, 0, &mut build)?;
+        Ok(())
+    })?;
+    Ok(folder.join("kubectl"))
+}
+
+/// What tells a Kubernetes program its version, and leaves out what only a debugger wants.
+fn version_flags(version: &str) -> String {
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    let package = VERSION_PACKAGE;
+    format!(
+        "-s -w -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+    )
 }
 
 /// The program helm.
@@ -137,17 +168,17 @@ pub(crate) fn keycloak() -> Result<PathBuf> {
     })
 }
 
-/// The folder of Python packages with DuckDB in it.
-pub(crate) fn duckdb() -> Result<PathBuf> {
+/// A folder of Python packages with this one in it.
+pub(crate) fn python_package((name, version): (&str, &str)) -> Result<PathBuf> {
     // A folder of packages and not a virtual environment: that one cannot be renamed when it is done.
-    cache::made_once(&format!("duckdb-{DUCKDB_VERSION}"), |folder| {
+    cache::made_once(&format!("{name}-{version}"), |folder| {
         let mut install = Command::new("python3");
         install
             .args(["-m", "pip", "install", "--quiet", "--no-cache-dir"])
             .args(["--disable-pip-version-check", "--target"])
             .arg(folder)
-            .arg(format!("duckdb=={DUCKDB_VERSION}"));
-        run("fetching DuckDB", 0, &mut install)?;
+            .arg(format!("{name}=={version}"));
+        run(&format!("fetching {name} for Python"), 0, &mut install)?;
         Ok(())
     })
 }
@@ -188,9 +219,13 @@ fn kubernetes_version() -> Result<&'static str> {
 }
 
 fn go_in_module() -> Command {
+    go_in(MODULE)
+}
+
+fn go_in(module: &str) -> Command {
     let mut command = Command::new("go");
     command
-        .current_dir(Path::new(MODULE))
+        .current_dir(Path::new(module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly");
     command

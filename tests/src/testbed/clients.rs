@@ -77,6 +77,8 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Kubectl {
     program: PathBuf,
+    /// What comes before everything else on the command line: the name of the component, where the program has several.
+    component: Option<&'static str>,
     kubeconfig: PathBuf,
     home: PathBuf,
     variables: Vec<(String, String)>,
@@ -86,10 +88,23 @@ impl Kubectl {
     pub(crate) fn new(program: &Path, kubeconfig: &Path, home: &Path) -> Self {
         Self {
             program: program.to_owned(),
+            component: Some("kubectl"),
             kubeconfig: kubeconfig.to_owned(),
             home: home.to_owned(),
             variables: Vec::new(),
         }
+    }
+
+    /// The oldest version that the tests try, built if need be, with the same kubeconfig.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn oldest(&self) -> Result<Self> {
+        Ok(Self {
+            program: build::kubectl_oldest()?,
+            component: None,
+            ..self.clone()
+        })
     }
 
     /// The same kubectl with another kubeconfig; what it caches goes into `home`.
@@ -150,7 +165,7 @@ impl Kubectl {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .arg("kubectl")
+            .args(self.component)
             .env_clear()
             .env("HOME", &self.home)
             .env("KUBECONFIG", &self.kubeconfig)
@@ -195,7 +210,7 @@ impl Helm {
     }
 }
 
-/// Python with DuckDB.
+/// Python with a package.
 #[derive(Debug, Clone)]
 pub struct Python {
     packages: PathBuf,
@@ -207,9 +222,17 @@ impl Python {
     /// # Errors
     /// When it cannot be fetched.
     pub fn with_duckdb() -> Result<Self> {
-        Ok(Self {
-            packages: build::duckdb()?,
-        })
+        let packages = build::python_package(build::DUCKDB)?;
+        Ok(Self { packages })
+    }
+
+    /// Python with the client of Kubernetes, fetched if need be.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn with_kubernetes() -> Result<Self> {
+        let packages = build::python_package(build::PYTHON_KUBERNETES)?;
+        Ok(Self { packages })
     }
 
     /// Runs a program and returns what it printed.

@@ -19,7 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
             .into_iter()
             .map(Test::alone),
     );
-    tests.extend(tests![&[Need::DuckDb]; duckdb_reads_the_rows_that_the_log_has]);
+    tests.extend(tests![&[Need::Python]; duckdb_reads_the_rows_that_the_log_has]);
     tests
 }
 

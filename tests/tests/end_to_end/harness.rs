@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use hoop_tests::testbed::{self, ApiServer, Keycloak, Need, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::compatibility;
 use crate::node::NodeCluster;
 use crate::pipeline::{Cluster, Pipeline};
 
@@ -221,7 +222,20 @@ pub(crate) fn run(mut tests: Vec<Test>) -> ExitCode {
         .take();
     SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
     summarize(&skipped);
+    let everything_ran = conclusion.num_filtered_out == 0
+        && conclusion.num_ignored == 0
+        && conclusion.num_failed == 0
+        && !arguments.list;
+    if let Err(error) = compatibility::check(everything_ran) {
+        say(&format!("{error:#}"));
+        return ExitCode::FAILURE;
+    }
     conclusion.exit_code()
+}
+
+#[expect(clippy::print_stdout, reason = "this is the output of the tests")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "this is the output of the tests")]

@@ -4,10 +4,12 @@
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, ensure};
-use hoop_tests::testbed::Need;
+use hoop_tests::testbed::{Kubectl, Need};
 use serde_json::Value;
 
+use crate::compatibility::{self, Client, Feature};
 use crate::harness::{Test, api_server, pipeline, tests};
+use crate::pipeline::Pipeline;
 
 pub(crate) fn tests() -> Vec<Test> {
     tests![&[Need::Kubernetes];
@@ -22,19 +24,39 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
+/// kubectl as alice in the versions that are tried, and which clients of the table each of them is.
+fn versions(pipeline: &Pipeline) -> Result<[(Kubectl, &'static [Client]); 2]> {
+    let newest = pipeline.kubectl("alice")?;
+    let oldest = newest.oldest()?;
+    Ok([
+        (newest, &[Client::KubectlWebSocket, Client::KubectlSpdy]),
+        (oldest, &[Client::KubectlOldest]),
+    ])
+}
+
 fn objects_are_created_read_changed_and_deleted() -> Result<()> {
     let (server, pipeline) = (api_server()?, pipeline()?);
     let namespace = server.namespace("objects")?;
-    let alice = pipeline.kubectl("alice")?;
+    for (alice, clients) in versions(&pipeline)? {
+        work_with_objects(&alice, &namespace)?;
+        for client in clients {
+            compatibility::works(*client, &[Feature::Objects]);
+        }
+    }
+    Ok(())
+}
+
+fn work_with_objects(alice: &Kubectl, namespace: &str) -> Result<()> {
     let run = |arguments: &[&str]| {
-        let arguments: Vec<_> = ["-n", &namespace]
+        let arguments: Vec<_> = ["-n", namespace]
             .into_iter()
             .chain(arguments.iter().copied())
             .collect();
         alice.run(&arguments)?.expect_success()
     };
+    // The oldest kubectl takes what begins with a brace for JSON.
     let manifest = format!(
-        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, namespace: {namespace}}}, spec: {{replicas: 2, \
+        "---\n{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, namespace: {namespace}}}, spec: {{replicas: 2, \
          selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web}}}}, \
          spec: {{containers: [{{name: web, image: web}}]}}}}}}}}"
     );
@@ -62,7 +84,7 @@ fn objects_are_created_read_changed_and_deleted() -> Result<()> {
     ensure!(alice.apply(&second)?.contains("configured"));
     run(&["delete", "deployment", "web"])?;
     let gone = alice
-        .run(&["-n", &namespace, "get", "deployment", "web"])?
+        .run(&["-n", namespace, "get", "deployment", "web"])?
         .expect_failure()?;
     ensure!(gone.contains("(NotFound)"), "{gone}");
     Ok(())
@@ -93,29 +115,33 @@ fn server_side_apply_works() -> Result<()> {
 
 fn a_watch_shows_changes_as_they_happen() -> Result<()> {
     let (server, pipeline) = (api_server()?, pipeline()?);
-    let namespace = server.namespace("watch")?;
-    let alice = pipeline.kubectl("alice")?;
-    let mut watch = alice.start(&[
-        "-n",
-        &namespace,
-        "get",
-        "configmaps",
-        "--watch",
-        "-o",
-        "name",
-    ])?;
-    let output = watch.stdout.take().context("standard output is piped")?;
-    let mut lines = BufReader::new(output).lines();
-    for name in ["one", "two", "three"] {
-        server
-            .kubectl()
-            .run(&["-n", &namespace, "create", "configmap", name])?
-            .expect_success()?;
-        let line = lines.next().context("the watch ended")??;
-        ensure!(line == format!("configmap/{name}"), "{line}");
+    for (alice, clients) in versions(&pipeline)? {
+        let namespace = server.namespace("watch")?;
+        let mut watch = alice.start(&[
+            "-n",
+            &namespace,
+            "get",
+            "configmaps",
+            "--watch",
+            "-o",
+            "name",
+        ])?;
+        let output = watch.stdout.take().context("standard output is piped")?;
+        let mut lines = BufReader::new(output).lines();
+        for name in ["one", "two", "three"] {
+            server
+                .kubectl()
+                .run(&["-n", &namespace, "create", "configmap", name])?
+                .expect_success()?;
+            let line = lines.next().context("the watch ended")??;
+            ensure!(line == format!("configmap/{name}"), "{line}");
+        }
+        watch.kill()?;
+        watch.wait()?;
+        for client in clients {
+            compatibility::works(*client, &[Feature::Watch]);
+        }
     }
-    watch.kill()?;
-    watch.wait()?;
     Ok(())
 }
 

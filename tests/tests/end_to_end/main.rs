@@ -6,6 +6,8 @@
 mod audit;
 mod canary;
 mod client;
+mod clients;
+mod compatibility;
 mod demo;
 mod differential;
 mod evidence;
@@ -31,6 +33,7 @@ fn main() -> std::process::ExitCode {
         secrets::tests(),
         helm::tests(),
         streams::tests(),
+        clients::tests(),
         differential::tests(),
         audit::tests(),
         watch::tests(),

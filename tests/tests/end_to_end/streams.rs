@@ -11,6 +11,7 @@ use hoop_tests::testbed::{IMAGE, Kubectl, Need};
 use memchr::memmem;
 use sha2::{Digest, Sha256};
 
+use crate::compatibility::{self, Client, Feature};
 use crate::harness::{Test, node_cluster, tests};
 use crate::node::NodeCluster;
 use crate::recorded::Recorded;
@@ -36,47 +37,81 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The ways of kubectl to open a stream. The name is that of its pod as well.
-const WAYS: [&str; 2] = ["websocket", "spdy"];
+/// A kubectl, and how it opens streams. The name is that of its pod as well.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    client: Client,
+    websocket: bool,
+}
 
-/// kubectl as alice, opening streams one of the [`WAYS`].
-fn kubectl(cluster: &NodeCluster, way: &str) -> Result<Kubectl> {
-    let websocket = (way == "websocket").to_string();
-    Ok(cluster
-        .pipeline
-        .kubectl("alice")?
+const WEBSOCKET: Way = Way {
+    name: "websocket",
+    client: Client::KubectlWebSocket,
+    websocket: true,
+};
+
+const WAYS: [Way; 3] = [
+    WEBSOCKET,
+    Way {
+        name: "spdy",
+        client: Client::KubectlSpdy,
+        websocket: false,
+    },
+    Way {
+        name: "oldest",
+        client: Client::KubectlOldest,
+        websocket: false,
+    },
+];
+
+/// The pods of all ways.
+fn pods() -> Vec<&'static str> {
+    WAYS.iter().map(|way| way.name).collect()
+}
+
+/// kubectl as alice.
+fn kubectl(cluster: &NodeCluster, way: Way) -> Result<Kubectl> {
+    let kubectl = cluster.pipeline.kubectl("alice")?;
+    if way.client == Client::KubectlOldest {
+        return kubectl.oldest();
+    }
+    let websocket = way.websocket.to_string();
+    Ok(kubectl
         .with_variable("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", &websocket)
         .with_variable("KUBECTL_PORT_FORWARD_WEBSOCKETS", &websocket))
 }
 
 /// Which way a stream was opened, by its request: WebSocket is a GET, SPDY a POST.
-fn ensure_way(recorded: &Recorded, way: &str) -> Result<()> {
+fn ensure_way(recorded: &Recorded, way: Way) -> Result<()> {
     let method = &recorded.intent["request"]["http_method"];
-    let wanted = if way == "websocket" { "GET" } else { "POST" };
-    ensure!(method == wanted, "{way} by {method}");
+    let wanted = if way.websocket { "GET" } else { "POST" };
+    ensure!(method == wanted, "{} by {method}", way.name);
     Ok(())
 }
 
 fn exec_keeps_output_errors_and_exit_code_apart() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("execcodes")?;
-    cluster.run_pods(&namespace, &WAYS, "sleep 1000000")?;
+    cluster.run_pods(&namespace, &pods(), "sleep 1000000")?;
     for way in WAYS {
+        let pod = way.name;
         let script = "echo out; echo err >&2; exit 7";
         let answer = kubectl(&cluster, way)?
-            .run(&["-n", &namespace, "exec", way, "--", "sh", "-c", script])?;
+            .run(&["-n", &namespace, "exec", pod, "--", "sh", "-c", script])?;
         ensure!(answer.code == Some(7), "{answer:?}");
         ensure!(answer.stdout == "out\n", "{answer:?}");
         ensure!(
             answer.stderr == "err\ncommand terminated with exit code 7\n",
             "{answer:?}"
         );
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "exec")?;
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "exec")?;
         ensure_way(&recorded, way)?;
         ensure!(recorded.text("stdout")? == "out\n", "{recorded:?}");
         ensure!(recorded.text("stderr")? == "err\n", "{recorded:?}");
         ensure!(recorded.outcome["exit_code"] == 7, "{recorded:?}");
         ensure!(recorded.outcome["status"] == 101, "{recorded:?}");
+        compatibility::works(way.client, &[Feature::Exec]);
     }
     Ok(())
 }
@@ -84,12 +119,13 @@ fn exec_keeps_output_errors_and_exit_code_apart() -> Result<()> {
 fn exec_takes_input_byte_for_byte() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("execinput")?;
-    cluster.run_pods(&namespace, &WAYS, "sleep 1000000")?;
+    cluster.run_pods(&namespace, &pods(), "sleep 1000000")?;
     let input: String = (0..200_000).map(|n| format!("{n}\n")).collect();
     for way in WAYS {
+        let pod = way.name;
         let answer = kubectl(&cluster, way)?
             .run_with(
-                &["-n", &namespace, "exec", "-i", way, "--", "sha256sum"],
+                &["-n", &namespace, "exec", "-i", pod, "--", "sha256sum"],
                 &input,
             )?
             .expect_success()?;
@@ -97,10 +133,11 @@ fn exec_takes_input_byte_for_byte() -> Result<()> {
             answer == format!("{}  -\n", digest(input.as_bytes())),
             "{answer}"
         );
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "exec")?;
-        ensure!(recorded.bytes("stdin")? == input.as_bytes(), "{way}");
-        ensure!(recorded.text("stdout")? == answer, "{way}");
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "exec")?;
+        ensure!(recorded.bytes("stdin")? == input.as_bytes(), "{pod}");
+        ensure!(recorded.text("stdout")? == answer, "{pod}");
         ensure!(recorded.outcome["exit_code"] == 0, "{recorded:?}");
+        compatibility::works(way.client, &[Feature::ExecInput]);
     }
     Ok(())
 }
@@ -108,10 +145,11 @@ fn exec_takes_input_byte_for_byte() -> Result<()> {
 fn a_terminal_is_resized_and_recorded() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("terminal")?;
-    cluster.run_pods(&namespace, &WAYS, "sleep 1000000")?;
+    cluster.run_pods(&namespace, &pods(), "sleep 1000000")?;
     for way in WAYS {
+        let pod = way.name;
         let mut command = kubectl(&cluster, way)?.command();
-        command.args(["-n", &namespace, "exec", "-it", way, "--", "sh"]);
+        command.args(["-n", &namespace, "exec", "-it", pod, "--", "sh"]);
         let mut terminal = Terminal::start(&command, 80, 24)?;
         terminal.expect("# ")?;
         terminal.type_text("stty size; echo it has $((6 * 7)) >&2\r")?;
@@ -125,7 +163,7 @@ fn a_terminal_is_resized_and_recorded() -> Result<()> {
         let screen = terminal.screen();
         let status = terminal.wait()?;
         ensure!(status.code() == Some(5), "{status}: {screen}");
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "exec")?;
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "exec")?;
         let sizes: Vec<_> = recorded
             .of_kind("stream.resize")
             .map(|event| (event["width"].as_u64(), event["height"].as_u64()))
@@ -143,6 +181,7 @@ fn a_terminal_is_resized_and_recorded() -> Result<()> {
             "{recorded:?}"
         );
         ensure!(recorded.outcome["exit_code"] == 5, "{recorded:?}");
+        compatibility::works(way.client, &[Feature::Terminal]);
     }
     Ok(())
 }
@@ -150,22 +189,23 @@ fn a_terminal_is_resized_and_recorded() -> Result<()> {
 fn files_are_copied_both_ways() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("copied")?;
-    cluster.run_pods(&namespace, &WAYS, "sleep 1000000")?;
+    cluster.run_pods(&namespace, &pods(), "sleep 1000000")?;
     let content = noise(3 << 20);
     for way in WAYS {
+        let pod = way.name;
         let kubectl = kubectl(&cluster, way)?;
-        let folder = cluster.pipeline.folder().join(format!("copied-{way}"));
+        let folder = cluster.pipeline.folder().join(format!("copied-{pod}"));
         std::fs::create_dir_all(&folder)?;
         let (here, back) = (folder.join("here.bin"), folder.join("back.bin"));
         std::fs::write(&here, &content)?;
-        let there = format!("{namespace}/{way}:/tmp/there.bin");
+        let there = format!("{namespace}/{pod}:/tmp/there.bin");
         let [here, back] = [&here, &back].map(|path| path.display().to_string());
         kubectl.run(&["cp", &here, &there])?.expect_success()?;
         let sum = [
             "-n",
             &namespace,
             "exec",
-            way,
+            pod,
             "--",
             "sha256sum",
             "/tmp/there.bin",
@@ -173,9 +213,9 @@ fn files_are_copied_both_ways() -> Result<()> {
         let sum = kubectl.run(&sum)?.expect_success()?;
         ensure!(sum.starts_with(&digest(&content)), "{sum}");
         kubectl.run(&["cp", &there, &back])?.expect_success()?;
-        ensure!(std::fs::read(&back)? == content, "{way}");
+        ensure!(std::fs::read(&back)? == content, "{pod}");
         // Both times the record has the file, within the archive that kubectl makes of it.
-        let recorded = Recorded::of_pod(&cluster.pipeline, &namespace, way, "exec")?;
+        let recorded = Recorded::of_pod(&cluster.pipeline, &namespace, pod, "exec")?;
         for channel in ["stdin", "stdout"] {
             let mut holding = 0;
             for exec in &recorded {
@@ -184,6 +224,7 @@ fn files_are_copied_both_ways() -> Result<()> {
             }
             ensure!(holding == 1, "the file is in {channel} {holding} times");
         }
+        compatibility::works(way.client, &[Feature::Copy]);
     }
     Ok(())
 }
@@ -191,15 +232,16 @@ fn files_are_copied_both_ways() -> Result<()> {
 fn connections_are_forwarded_side_by_side() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("forwarded")?;
-    cluster.run_pods(&namespace, &WAYS, "httpd -f -p 8080 -h /www")?;
+    cluster.run_pods(&namespace, &pods(), "httpd -f -p 8080 -h /www")?;
     let body = noise(200_000);
     for way in WAYS {
+        let pod = way.name;
         let kubectl = kubectl(&cluster, way)?;
         let forward = [
             "-n",
             &namespace,
             "port-forward",
-            &format!("pod/{way}"),
+            &format!("pod/{pod}"),
             ":8080",
         ];
         let (port, mut forward) = serving(&kubectl, &forward, "127.0.0.1:")?;
@@ -225,7 +267,7 @@ fn connections_are_forwarded_side_by_side() -> Result<()> {
         })?;
         forward.kill()?;
         forward.wait()?;
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "portforward")?;
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "portforward")?;
         ensure_way(&recorded, way)?;
         let (mut opened, mut closed, mut bytes_in) = (0, 0, 0);
         for connection in recorded.of_kind("stream.connection") {
@@ -245,6 +287,7 @@ fn connections_are_forwarded_side_by_side() -> Result<()> {
         ensure!(bytes_in > body.len() as u64, "{bytes_in} bytes to the port");
         let pages = recorded.text("port_out")?;
         ensure!(pages.matches("hello from the pod").count() == 3, "{pages}");
+        compatibility::works(way.client, &[Feature::PortForward]);
     }
     Ok(())
 }
@@ -253,12 +296,20 @@ fn logs_are_read_and_followed() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("logs")?;
     let command = "for n in 1 2 3 4 5; do echo line $n; done; sleep 1000000";
-    cluster.run_pods(&namespace, &["talker"], command)?;
-    let alice = cluster.pipeline.kubectl("alice")?;
-    let logs = ["-n", &namespace, "logs", "talker"];
+    cluster.run_pods(&namespace, &pods(), command)?;
+    for way in WAYS {
+        read_and_follow(&cluster, &namespace, way)?;
+        compatibility::works(way.client, &[Feature::Logs]);
+    }
+    Ok(())
+}
+
+fn read_and_follow(cluster: &NodeCluster, namespace: &str, way: Way) -> Result<()> {
+    let (pod, alice) = (way.name, kubectl(cluster, way)?);
+    let logs = ["-n", namespace, "logs", pod];
     let read = alice.run(&logs)?.expect_success()?;
     ensure!(read == "line 1\nline 2\nline 3\nline 4\nline 5\n", "{read}");
-    let mut follow = alice.start(&["-n", &namespace, "logs", "--follow", "talker"])?;
+    let mut follow = alice.start(&["-n", namespace, "logs", "--follow", pod])?;
     let output = follow.stdout.take().context("standard output is piped")?;
     let mut lines = BufReader::new(output).lines();
     for number in 1..=5 {
@@ -268,7 +319,7 @@ fn logs_are_read_and_followed() -> Result<()> {
     for number in 6..=8 {
         let begun = Instant::now();
         let say = format!("echo line {number} > /proc/1/fd/1");
-        let say = ["-n", &namespace, "exec", "talker", "--", "sh", "-c", &say];
+        let say = ["-n", namespace, "exec", pod, "--", "sh", "-c", &say];
         cluster.server.kubectl().run(&say)?.expect_success()?;
         let line = lines.next().context("the log ended")??;
         ensure!(line == format!("line {number}"), "{line}");
@@ -276,7 +327,7 @@ fn logs_are_read_and_followed() -> Result<()> {
     }
     follow.kill()?;
     follow.wait()?;
-    let recorded = Recorded::of_pod(&cluster.pipeline, &namespace, "talker", "log")?;
+    let recorded = Recorded::of_pod(&cluster.pipeline, namespace, pod, "log")?;
     let texts: Vec<_> = recorded
         .iter()
         .map(|one| one.text("log"))
@@ -297,16 +348,18 @@ fn attach_talks_to_the_program_of_the_pod() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("attach")?;
     let command = "while read line; do echo \"got $line\"; done";
-    cluster.run_pods(&namespace, &WAYS, command)?;
+    cluster.run_pods(&namespace, &pods(), command)?;
     for way in WAYS {
+        let pod = way.name;
         let answer = kubectl(&cluster, way)?
-            .run_with(&["-n", &namespace, "attach", "-i", way], "one\ntwo\n")?
+            .run_with(&["-n", &namespace, "attach", "-i", pod], "one\ntwo\n")?
             .expect_success()?;
         ensure!(answer == "got one\ngot two\n", "{answer}");
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "attach")?;
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "attach")?;
         ensure_way(&recorded, way)?;
         ensure!(recorded.text("stdin")? == "one\ntwo\n", "{recorded:?}");
         ensure!(recorded.text("stdout")? == answer, "{recorded:?}");
+        compatibility::works(way.client, &[Feature::Attach]);
     }
     Ok(())
 }
@@ -314,11 +367,12 @@ fn attach_talks_to_the_program_of_the_pod() -> Result<()> {
 fn debug_adds_a_container_and_attaches_to_it() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("debug")?;
-    cluster.run_pods(&namespace, &WAYS, "sleep 1000000")?;
+    cluster.run_pods(&namespace, &pods(), "sleep 1000000")?;
     for way in WAYS {
+        let pod = way.name;
         let mut command = kubectl(&cluster, way)?.command();
         command
-            .args(["-n", &namespace, "debug", "-it", way, "--container=side"])
+            .args(["-n", &namespace, "debug", "-it", pod, "--container=side"])
             .arg(format!("--image={IMAGE}"))
             .args(["--", "sh"]);
         let mut terminal = Terminal::start(&command, 80, 24)?;
@@ -328,15 +382,16 @@ fn debug_adds_a_container_and_attaches_to_it() -> Result<()> {
         terminal.type_text("exit\r")?;
         let screen = terminal.screen();
         ensure!(terminal.wait()?.success(), "{screen}");
-        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "attach")?;
+        let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "attach")?;
         ensure!(
             recorded.text("stdout")?.contains("42 from the side"),
             "{recorded:?}"
         );
         let added =
-            Recorded::one_of_pod(&cluster.pipeline, &namespace, way, "ephemeralcontainers")?;
+            Recorded::one_of_pod(&cluster.pipeline, &namespace, pod, "ephemeralcontainers")?;
         let body = added.intent["body"].to_string();
         ensure!(body.contains("side") && body.contains(IMAGE), "{body}");
+        compatibility::works(way.client, &[Feature::Debug]);
     }
     Ok(())
 }
@@ -344,24 +399,30 @@ fn debug_adds_a_container_and_attaches_to_it() -> Result<()> {
 fn kubectl_proxy_serves_the_api_and_pods() -> Result<()> {
     let cluster = node_cluster()?;
     let namespace = cluster.server.namespace("proxied")?;
-    cluster.run_pods(&namespace, &["web"], "httpd -f -p 8080 -h /www")?;
-    let alice = cluster.pipeline.kubectl("alice")?;
+    cluster.run_pods(&namespace, &pods(), "httpd -f -p 8080 -h /www")?;
+    for way in WAYS {
+        serve_the_api(&cluster, &namespace, way)?;
+        compatibility::works(way.client, &[Feature::Proxy]);
+    }
+    Ok(())
+}
+
+fn serve_the_api(cluster: &NodeCluster, namespace: &str, way: Way) -> Result<()> {
+    let (name, alice) = (way.name, kubectl(cluster, way)?);
     let (port, mut proxy) = serving(&alice, &["proxy", "--port=0"], "127.0.0.1:")?;
     let get = |path: &str| {
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         exchange(port, head.as_bytes())
     };
-    let pod = format!("/api/v1/namespaces/{namespace}/pods/web");
+    let pod = format!("/api/v1/namespaces/{namespace}/pods/{name}");
     let described = get(&pod)?;
-    ensure!(
-        described.contains(r#""name": "web""#) || described.contains(r#""name":"web""#),
-        "{described}"
-    );
-    let page = get(&pod.replace("/web", "/web:8080/proxy/index.html"))?;
+    ensure!(described.contains("httpd -f -p 8080"), "{described}");
+    let page = get(&format!("{pod}:8080/proxy/index.html"))?;
     ensure!(page.contains("hello from the pod\n"), "{page}");
     proxy.kill()?;
     proxy.wait()?;
-    let recorded = Recorded::one_of_pod(&cluster.pipeline, &namespace, "web:8080", "proxy")?;
+    let pod = format!("{name}:8080");
+    let recorded = Recorded::one_of_pod(&cluster.pipeline, namespace, &pod, "proxy")?;
     ensure!(recorded.outcome["status"] == 200, "{recorded:?}");
     Ok(())
 }

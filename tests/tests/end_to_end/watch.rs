@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::client;
+use crate::compatibility::{self, Client, Feature};
 use crate::harness::{Test, api_server, own_pipeline, pipeline, tests};
 
 /// A controller sees some five changes a second on a busy cluster: ten minutes of them.
@@ -115,6 +116,7 @@ fn an_informer_misses_none_of_thousands_of_changes() -> Result<()> {
             unrecorded()?
         );
     }
+    compatibility::works(Client::Kube, &[Feature::Watch, Feature::Informer]);
     Ok(())
 }
 

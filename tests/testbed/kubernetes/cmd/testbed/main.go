@@ -2,6 +2,7 @@
 //
 //	testbed etcd DATA_DIR CLIENT_URL PEER_URL
 //	testbed kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl ARGS...
+//	testbed informer KUBECONFIG NAMESPACE
 //
 // With HOOP_TEST_BED_LEASH set, a process ends when its standard input does: whoever starts a server holds the other
 // end of that pipe, so the server cannot outlive a test run, however that run ends.
@@ -15,7 +16,13 @@ import (
 	"os"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -63,9 +70,48 @@ func runEtcd(dataDir, clientURL, peerURL string) error {
 	return <-etcd.Err()
 }
 
+// runInformer prints what an informer on the ConfigMaps of a namespace sees, as controllers are built: in protobuf if
+// the server has it, by a watch that begins with a list. It ends when it is stopped.
+func runInformer(kubeconfig, namespace string) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	config.ContentType = runtime.ContentTypeProtobuf
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
+	informer := factory.Core().V1().ConfigMaps().Informer()
+	say := func(what string, object any) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		if found, ok := object.(*corev1.ConfigMap); ok {
+			fmt.Println(what, found.Name, found.Data["value"])
+		}
+	}
+	handlers := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { say("added", object) },
+		UpdateFunc: func(_, object any) { say("updated", object) },
+		DeleteFunc: func(object any) { say("deleted", object) },
+	}
+	if _, err := informer.AddEventHandler(handlers); err != nil {
+		return err
+	}
+	factory.Start(nil)
+	if !cache.WaitForCacheSync(nil, informer.HasSynced) {
+		return fmt.Errorf("the informer did not get its first list")
+	}
+	fmt.Println("synced")
+	select {}
+}
+
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: testbed etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl ...")
+		fmt.Fprintln(os.Stderr, "usage: testbed etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl|informer ...")
 		os.Exit(exitUsage)
 	}
 	if os.Getenv("HOOP_TEST_BED_LEASH") != "" {
@@ -80,6 +126,15 @@ func main() {
 			os.Exit(exitUsage)
 		}
 		if err := runEtcd(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case "informer":
+		if len(os.Args) != 3 {
+			fmt.Fprintln(os.Stderr, "usage: testbed informer KUBECONFIG NAMESPACE")
+			os.Exit(exitUsage)
+		}
+		if err := runInformer(os.Args[1], os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
