@@ -6,14 +6,14 @@
 //! # The way to a token
 //! 1. The cached one, while it lasts.
 //! 2. By the refresh token, while the issuer takes it.
-//! 3. By a login: authorisation code with PKCE in the system's browser ([`browser`]), or the device flow ([`device`])
+//! 3. By a login: authorisation code with PKCE in the system's browser (`browser`), or the device flow (`device`)
 //!    where there is no screen.
 //!
 //! # Promises
 //! - One login at a time: ten kubectl that start together open one browser, and all get the token of that login.
 //! - A token is nowhere but in the cache file (mode 0600) and on standard output, and there only when that is no terminal
 //!   or kubectl asks.
-//! - Everything ends: a login that nobody finishes is given up after [`browser::LOGIN_WAIT`], or when the code of the
+//! - Everything ends: a login that nobody finishes is given up after three minutes, or when the code of the
 //!   device flow expires.
 
 mod browser;
