@@ -12,6 +12,8 @@ pub(crate) struct Revocations {
     interval: Duration,
     certificates: CertificateAuthenticator,
     read: Vec<u8>,
+    /// Whether the last look found nothing in it.
+    emptied: bool,
 }
 
 impl Revocations {
@@ -26,6 +28,7 @@ impl Revocations {
             interval,
             certificates,
             read: Vec::new(),
+            emptied: false,
         };
         revocations.reload().await?;
         Ok(revocations)
@@ -49,6 +52,12 @@ impl Revocations {
         let pem = tokio::fs::read(&self.file)
             .await
             .map_err(RevocationError::Read)?;
+        // Whoever writes the file anew empties it first: nobody is pardoned for having been looked at in between.
+        let emptied = pem.trim_ascii().is_empty() && !self.read.is_empty();
+        if emptied && !std::mem::replace(&mut self.emptied, emptied) {
+            return Ok(());
+        }
+        self.emptied = emptied;
         if pem != self.read {
             self.certificates.revoke(&pem)?;
             self.read = pem;
