@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::Direction;
 use super::channels::DecodeError;
 use super::negotiate::{Encoding, Protocol};
-use super::websocket::{Event, FrameDecoder};
+use super::websocket::{Event, FRAME_BYTES_MAX, FrameDecoder, FrameError};
 use crate::mask::{MaskKey, Scanner, TextRules};
 
 /// Channels of a command that carry output.
@@ -60,7 +60,7 @@ enum Framing {
 #[derive(Debug, Default)]
 struct Message {
     channel: Option<u8>,
-    /// Of any other channel: all of it.
+    /// Of any other channel: all of it, at most [`FRAME_BYTES_MAX`].
     other: Vec<u8>,
     /// Whether anything came after the channel.
     has_data: bool,
@@ -114,10 +114,9 @@ impl Rewriter {
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let outputs = &mut self.outputs;
         match &mut self.framing {
-            Framing::Messages(decoder, message) => decoder.push(bytes, &mut |event| {
-                message.take(event, outputs, out);
-                Ok::<(), DecodeError>(())
-            }),
+            Framing::Messages(decoder, message) => {
+                decoder.push(bytes, &mut |event| message.take(event, outputs, out))
+            }
             Framing::Streams(spdy) => {
                 spdy.take(bytes, outputs, out);
                 Ok(())
@@ -193,10 +192,15 @@ impl Outputs {
 }
 
 impl Message {
-    fn take(&mut self, event: Event<'_>, outputs: &mut Outputs, out: &mut Vec<u8>) {
+    fn take(
+        &mut self,
+        event: Event<'_>,
+        outputs: &mut Outputs,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
         match event {
             Event::Frame { .. } => {}
-            Event::Data(bytes) => self.take_data(bytes, outputs, out),
+            Event::Data(bytes) => self.take_data(bytes, outputs, out)?,
             Event::MessageEnd => {
                 let channel = self.channel.take();
                 let payload = std::mem::take(&mut self.other);
@@ -221,9 +225,15 @@ impl Message {
                 write_frame(CLOSE, &payload, out);
             }
         }
+        Ok(())
     }
 
-    fn take_data(&mut self, mut bytes: &[u8], outputs: &mut Outputs, out: &mut Vec<u8>) {
+    fn take_data(
+        &mut self,
+        mut bytes: &[u8],
+        outputs: &mut Outputs,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
         let channel = match (self.channel, bytes.split_first()) {
             (Some(channel), _) => channel,
             (None, Some((first, rest))) => {
@@ -231,18 +241,24 @@ impl Message {
                 bytes = rest;
                 *first
             }
-            (None, None) => return,
+            (None, None) => return Ok(()),
         };
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
         self.has_data = true;
         if OUTPUT.contains(&channel) {
             let text = outputs.push(channel.into(), bytes);
             write_output(channel.into(), &text, out);
         } else {
+            // A message may come in any number of frames, and this is kept until its end.
+            let length = (self.other.len() + bytes.len()) as u64;
+            if length > FRAME_BYTES_MAX {
+                return Err(FrameError::TooLong(length).into());
+            }
             self.other.extend_from_slice(bytes);
         }
+        Ok(())
     }
 }
 

@@ -178,7 +178,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn is_whole(&self, now: bool) {
+    fn set_whole(&self, now: bool) {
         if let Some(whole) = self.whole {
             whole.store(now, Ordering::Relaxed);
         }
@@ -246,7 +246,7 @@ async fn pump(
             Some(Err(_)) => return Stop::Gone(from),
             None => None,
         };
-        shown.is_whole(false);
+        shown.set_whole(false);
         if let Some(length) = length {
             let room = {
                 let mut tap = tap.lock();
@@ -268,7 +268,7 @@ async fn pump(
         if written.await.is_err() {
             return Stop::Gone(to);
         }
-        shown.is_whole(true);
+        shown.set_whole(true);
     }
     if let Err(why) = tap.lock().finish(from) {
         tracing::debug!(error = %why, "a stream ended in the middle of something");

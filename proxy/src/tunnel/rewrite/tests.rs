@@ -154,3 +154,15 @@ fn what_is_no_output_of_a_command_is_not_written_anew() {
         assert!(Rewriter::new(&protocol, &rules, &key).is_none());
     }
 }
+
+#[test]
+fn a_message_that_never_ends_is_given_up() {
+    let mut rewriter = rewriter(&MESSAGES);
+    let piece = vec![3; 1 << 20];
+    let mut out = Vec::new();
+    let mut push = |first| rewriter.push(&frame(FromServer, first, &piece), &mut out);
+    push(0x02).unwrap();
+    let refused = (0..64).map(|_| push(0x00)).position(|taken| taken.is_err());
+    assert_eq!(refused, Some(31), "32 MiB and the channel are the most");
+    assert!(out.is_empty());
+}

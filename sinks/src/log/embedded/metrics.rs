@@ -63,7 +63,7 @@ impl Metrics {
         registry.register("records", "Records made durable", m.records.clone());
         registry.register_with_unit(
             "written",
-            "Records made durable",
+            "Bytes of the records made durable",
             Unit::Bytes,
             m.bytes.clone(),
         );
