@@ -8,7 +8,8 @@
 //! last 30 days begin, or when the authority is another; the authority itself never is.
 //!
 //! Client certificates name the person (`CN`) and each of their groups (`O`), as the API server reads them. There is
-//! no revocation: to take a certificate back, remove the person's rules from the policy.
+//! no revocation list: to take a certificate back, end its login (`hoop sessions end --login SERIAL`), which lasts longer than
+//! it, or remove the person's rules from the policy.
 
 use std::io;
 use std::net::IpAddr;

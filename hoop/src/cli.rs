@@ -10,7 +10,8 @@ use crate::exit::ExitCode;
 use crate::login::{self, LoginArgs, LogoutArgs};
 use crate::output::{self, Printer};
 use crate::policy::PolicyCommand;
-use crate::{check, demo, policy, up};
+use crate::sessions::SessionsCommand;
+use crate::{check, demo, policy, sessions, up};
 
 /// An audited gateway in front of the Kubernetes API.
 ///
@@ -34,6 +35,8 @@ pub enum Command {
     Check(UpArgs),
     /// Check a policy, ask what it would decide, test it, or write the rights it needs
     Policy(PolicyArgs),
+    /// List who is at work through the gateway, and end sessions and logins
+    Sessions(SessionsArgs),
     /// Log in at an OpenID Connect issuer: kubectl runs this when it needs a credential
     Login(LoginArgs),
     /// Forget logins, and end them at their issuers
@@ -88,6 +91,14 @@ pub struct PolicyArgs {
     pub command: PolicyCommand,
 }
 
+/// Arguments of `sessions`.
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SessionsCommand,
+}
+
 /// Arguments that are handed on.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
@@ -130,6 +141,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         },
         Command::Demo(args) => demo::run(args, &environment, &mut printer).await,
         Command::Policy(args) => policy::run(args.command, &mut printer),
+        Command::Sessions(args) => sessions::run(args.command, &environment, &mut printer).await,
         Command::Login(args) => login::run(args, &environment, &mut printer).await,
         Command::Logout(args) => login::log_out(args, &environment).await,
         Command::Replay(_) => unreachable!("main hands it to the replayer"),

@@ -8,10 +8,11 @@
 //! <data>/kubeconfigs/<name>.kubeconfig  one per configured person, with their certificate
 //! <data>/policy.yaml                    the default policy, when no other was named
 //! <data>/producer-id                    name of this gateway in every event
+//! <data>/ended.jsonl                    what `hoop sessions end` has ended; `ended.taken` when the gateway has taken it
 //! <data>/mask.key                       key of the masking mode `hmac`, 64 hexadecimal digits
 //! ```
 //! Keys and kubeconfigs are readable by their owner alone (0600). All of it may be deleted but for log and evidence:
-//! the rest is made again, under new names and keys.
+//! the rest is made again, under new names and keys; what was ended is pardoned then at the next start.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -73,6 +74,20 @@ impl DataDir {
     /// Where the kubeconfigs are.
     pub fn kubeconfigs(&self) -> PathBuf {
         self.root.join("kubeconfigs")
+    }
+
+    /// Where endings of sessions and logins are.
+    pub fn endings(&self) -> PathBuf {
+        self.root.join("ended.jsonl")
+    }
+
+    /// Whether a gateway runs on this directory: somebody writes to one of its logs.
+    pub fn is_served(&self) -> bool {
+        crate::pipeline::classes().any(|class| {
+            let lock = self.log().join(class.as_str()).join("lock");
+            let locked = fs::File::open(lock).map(|file| file.try_lock_shared());
+            matches!(locked, Ok(Err(fs::TryLockError::WouldBlock)))
+        })
     }
 
     /// Where the default policy is.

@@ -4,7 +4,7 @@
 //! [`pipeline`] puts gateway, log and recorder together; [`up`] runs them until told to stop; [`demo`] shows them at
 //! work; [`check`] says what is wrong before a socket opens. [`config`] reads the configuration, [`data_dir`] knows
 //! where everything is, [`authority`] is the small certificate authority behind the kubeconfigs of [`kubeconfig`].
-//! [`login`] is another program altogether, the one that people have beside their kubectl.
+//! [`sessions`] lists who is at work and ends it. [`login`] is another program altogether, the one that people have beside their kubectl.
 
 pub mod authority;
 pub mod check;
@@ -18,4 +18,5 @@ pub mod login;
 pub mod output;
 pub mod pipeline;
 pub mod policy;
+pub mod sessions;
 pub mod up;

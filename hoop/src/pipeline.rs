@@ -133,7 +133,9 @@ impl StartError {
                 | Self::TokenFile { .. }
                 | Self::Authentication(_)
                 | Self::ClientAuthorities(_)
-                | Self::Gateway(hoop_proxy::BuildError::Revocations(_))
+                | Self::Gateway(
+                    hoop_proxy::BuildError::Revocations(_) | hoop_proxy::BuildError::Endings(_)
+                )
         )
     }
 }
@@ -176,6 +178,7 @@ impl Pipeline {
                 )?,
                 client_cas: client_authorities(config, &authority)?,
                 client_revocations: config.authentication.client_revocations.clone(),
+                endings: Some(data.endings()),
                 tokens: tokens(config)?,
                 authentication: authentication(config).map_err(StartError::Authentication)?,
                 review_service_accounts: config.authentication.review_service_accounts,
@@ -189,9 +192,7 @@ impl Pipeline {
                     ..hoop_proxy::Limits::default()
                 },
             },
-            logs.iter()
-                .map(|log| Arc::clone(log) as Arc<dyn EventWriter>)
-                .collect(),
+            writers(&logs),
             &mut registry,
         )
         .await?;
@@ -312,6 +313,11 @@ pub(crate) fn classes() -> impl Iterator<Item = Class> {
     crate::config::CLASSES
         .iter()
         .map(|name| Class::new(name).expect("a class of ours"))
+}
+
+fn writers(logs: &[Arc<EmbeddedLog>]) -> Vec<Arc<dyn EventWriter>> {
+    let writers = logs.iter().map(|log| Arc::clone(log) as _);
+    writers.collect()
 }
 
 /// The gateway's words for where the API server is.

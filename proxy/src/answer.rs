@@ -15,7 +15,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{
     AnsweredBy, Cause, Decision, Effect, Ended, Level, Masked, RequestAttributes,
 };
@@ -26,8 +25,9 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
+use crate::authenticate::Identity;
 use crate::gateway::Handler;
-use crate::lifetime::{self, Lifetime};
+use crate::lifetime::{Holder, Lifetime};
 use crate::mask::{MaskMode, TextRules};
 use crate::metrics::{InFlight, VerbClass};
 use crate::policy::Verdict;
@@ -43,7 +43,7 @@ mod body;
 mod view;
 
 pub(crate) use body::ClientBody;
-use body::Recorder;
+use body::{Parting, Recorder};
 use view::View;
 
 /// An answer of known length up to this is read whole before it goes on, so that it keeps a known length after
@@ -59,8 +59,8 @@ pub(crate) struct Answering<'a> {
     pub(crate) attributes: Arc<RequestAttributes>,
     pub(crate) verdict: Verdict,
     pub(crate) verb_class: VerbClass,
-    /// When the caller's credential ends, and with it a stream.
-    pub(crate) expires: Option<Timestamp>,
+    /// Whose credential and session a stream lasts as long as.
+    pub(crate) who: Option<&'a Identity>,
 }
 
 /// Whether answers to this are searched for secrets, so have to be JSON.
@@ -203,11 +203,11 @@ impl Answering<'_> {
             return self.relay_whole(head, record, body, view).await;
         }
         let strict = self.verdict.durability != hoop_schema::kinds::request::Durability::BestEffort;
-        let lifetime = self.lifetime();
+        let lifetime = channel.map(|_| self.lifetime());
         let decision = self.verdict.decision;
-        let recorder = match channel {
-            Some(channel) => Recorder::Stream {
-                parting: parting(channel, &head.headers),
+        let recorder = match channel.zip(lifetime) {
+            Some((channel, lifetime)) => Recorder::Stream {
+                parting: Parting::of(channel, &head.headers),
                 lifetime,
                 recorder: self.exchange.stream(record, channel),
             },
@@ -419,7 +419,11 @@ impl Answering<'_> {
     }
 
     fn lifetime(&self) -> Lifetime {
-        Lifetime::new(self.expires, (self.handler.clock)())
+        let holder = self.who.map(|identity| Holder {
+            identity: identity.clone(),
+            session: self.exchange.session(),
+        });
+        Lifetime::new(holder, &self.handler.endings, &self.handler.clock)
     }
 
     fn count(&self) {
@@ -464,16 +468,23 @@ fn stream_channel(info: &RequestInfo, status: StatusCode) -> Option<Channel> {
     }
 }
 
-/// What a stream says when it is over before its time; nothing where there are no words for it.
-fn parting(channel: Channel, headers: &HeaderMap) -> Option<Bytes> {
-    match channel {
-        Channel::Watch if is_json(headers) && !upstream::is_encoded(headers) => {
-            Some(status::watch_error(lifetime::MESSAGE))
+impl Parting {
+    /// How a stream says that it is over before its time.
+    fn of(channel: Channel, headers: &HeaderMap) -> Self {
+        match channel {
+            Channel::Watch if is_json(headers) && !upstream::is_encoded(headers) => Self::Watch,
+            Channel::Log if !upstream::is_encoded(headers) => Self::Log,
+            _ => Self::Silent,
         }
-        Channel::Log if !upstream::is_encoded(headers) => {
-            Some(Bytes::from(format!("hoop: {}\n", lifetime::MESSAGE)))
+    }
+
+    /// Its last words.
+    fn words(&self, message: &str) -> Bytes {
+        match self {
+            Self::Watch => status::watch_error(message),
+            Self::Log => Bytes::from(format!("hoop: {message}\n")),
+            Self::Silent => Bytes::new(),
         }
-        _ => None,
     }
 }
 

@@ -29,8 +29,8 @@ mod service_accounts;
 mod token_cache;
 mod tokens;
 
-pub(crate) use certificate::CertificateAuthenticator;
 pub use certificate::RevocationError;
+pub(crate) use certificate::{CertificateAuthenticator, Certified};
 pub(crate) use failures::{Admission, FailureLimiter};
 pub(crate) use metrics::Metrics;
 pub use oidc::{
@@ -60,6 +60,8 @@ pub(crate) struct Identity {
     pub(crate) delegation: Option<Arc<Delegation>>,
     /// Whether this credential is for emergencies only.
     pub(crate) break_glass: bool,
+    /// The client certificate that proved it, which may be revoked.
+    pub(crate) certificate: Option<Arc<Certified>>,
     /// `Impersonate-User`.
     pub(crate) user_header: HeaderValue,
     /// `Impersonate-Group`, one line each.
@@ -146,6 +148,7 @@ impl Identity {
             expires: None,
             delegation: None,
             break_glass: false,
+            certificate: None,
         })
     }
 
@@ -162,6 +165,7 @@ impl Identity {
             expires: None,
             delegation: None,
             break_glass: false,
+            certificate: None,
         })
     }
 
@@ -183,6 +187,12 @@ impl Identity {
     /// The same, for emergencies only.
     fn for_emergencies(mut self, break_glass: bool) -> Self {
         self.break_glass = break_glass;
+        self
+    }
+
+    /// The same, proved by this certificate.
+    fn certified(mut self, certificate: Certified) -> Self {
+        self.certificate = Some(Arc::new(certificate));
         self
     }
 
@@ -250,6 +260,10 @@ impl Authenticator {
             if identity.expires.is_some_and(|expires| expires <= now) {
                 let why = "the client certificate has expired since the connection was made";
                 return Err(Unauthenticated(why.into()));
+            }
+            if let Some(certificate) = &identity.certificate {
+                let valid = certificate.still_valid();
+                valid.map_err(|why| Unauthenticated(why.into()))?;
             }
             return Ok(identity.clone());
         }

@@ -25,6 +25,8 @@ pub struct Config {
     pub client_cas: Vec<CertificateDer<'static>>,
     /// A file of what they have revoked, as PEM.
     pub client_revocations: Option<PathBuf>,
+    /// A file of what was ended before its time, see [`crate::endings`]; none, and nothing can be ended.
+    pub endings: Option<PathBuf>,
     /// Tokens of break-glass users and robots.
     pub tokens: StaticTokens,
     /// Whose ID tokens are accepted.

@@ -35,6 +35,7 @@ use crate::authenticate::{
     self, Admission, Authenticator, FailureLimiter, Identity, Presented, Unauthenticated,
 };
 use crate::config::Limits;
+use crate::endings::{Endings, SessionNames};
 use crate::mask::MaskKey;
 use crate::metrics::{InFlight, Metrics, VerbClass};
 use crate::policy::{Facts, Verdict};
@@ -61,6 +62,7 @@ pub(crate) struct Handler {
     pub(crate) journal: Arc<Journal>,
     pub(crate) policy: PolicyInForce,
     pub(crate) authenticator: Authenticator,
+    pub(crate) endings: Arc<Endings>,
     pub(crate) failures: FailureLimiter,
     pub(crate) upstream: Upstream,
     pub(crate) mask_key: Arc<MaskKey>,
@@ -126,7 +128,9 @@ impl Handler {
 
         // Step 4: may they? The body of what is allowed so far is read and looked at, and earlier where a rule
         // asks for it.
-        let (mut ruling, mut body) = self.judge(&call, &head, &attributes, &peer, body).await;
+        let (mut ruling, mut body) = self
+            .judge(&call, &head, &attributes, &peer, &exchange.session(), body)
+            .await;
         if let (Some(user), None) = (&ruling.acting_as, &attributes.impersonated) {
             attributes = exchange.done_as(user.clone());
         }
@@ -142,7 +146,7 @@ impl Handler {
             attributes,
             verdict: ruling.verdict,
             verb_class: call.verb_class(),
-            expires: call.identity.as_ref().ok().and_then(|who| who.expires),
+            who: call.identity.as_ref().ok(),
         };
         let (identity, info) = match (&call.identity, &call.info, ruling.refusal) {
             (Ok(identity), Ok(info), None) => (identity, info),
@@ -156,8 +160,7 @@ impl Handler {
 
         // Step 6: forward, acting as the person.
         answering.exchange.sent_upstream(body.bytes.len() as u64);
-        let audit_id = HeaderValue::from_str(&answering.attributes.audit_id)
-            .expect("an audit id is hexadecimal digits and hyphens");
+        let audit_id = audit_id(&answering.attributes);
         let forwarded = Forwarded {
             identity,
             acting_as: ruling.acting_as.as_ref(),
@@ -220,6 +223,13 @@ impl Handler {
         Ok(Err(Unauthenticated(why)))
     }
 
+    /// Step 4 begins with this: whose access was ended has none.
+    fn ended(&self, call: &Call, session: &SessionNames, now: Timestamp) -> Option<Refusal> {
+        let identity = call.identity.as_ref().ok()?;
+        let ending = self.endings.find(identity, session, now)?;
+        Some(Refusal::ended(ending.message()))
+    }
+
     /// The other end of a new connection.
     pub(crate) fn peer(&self, source_ip: IpAddr, presented: Presented) -> Peer {
         Peer {
@@ -259,7 +269,7 @@ impl Handler {
             attributes,
             verdict: ruling.verdict,
             verb_class: VerbClass::Other,
-            expires: None,
+            who: None,
         };
         if let Some(refusal) = ruling.refusal {
             answering.answered_below(&refusal);
@@ -273,8 +283,13 @@ impl Handler {
         head: &Parts,
         attributes: &RequestAttributes,
         peer: &Peer,
+        session: &SessionNames,
         body: Incoming,
     ) -> (Ruling, RequestBody) {
+        if let Some(refusal) = self.ended(call, session, attributes.received) {
+            let ruling = Ruling::refused(refusal, self.policy.current().revision());
+            return (ruling, RequestBody::default());
+        }
         let mut sent = Sent::Waiting(body);
         let mut ruling = self.rule(call, head, attributes, peer, &mut sent).await;
         let body = match &ruling.refusal {
@@ -404,6 +419,11 @@ impl Call {
             VerbClass::of(&info.verb, info.subresource(), info.is_resource)
         })
     }
+}
+
+fn audit_id(attributes: &RequestAttributes) -> HeaderValue {
+    HeaderValue::from_str(&attributes.audit_id)
+        .expect("an audit id is hexadecimal digits and hyphens")
 }
 
 /// What ties the requests of one `kubectl` command together.

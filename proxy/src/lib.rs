@@ -8,6 +8,7 @@ mod admin;
 mod answer;
 mod authenticate;
 mod config;
+pub mod endings;
 mod gateway;
 mod https_client;
 mod impersonation;

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use hoop_schema::kinds::integrity::PolicyChanged;
 use hoop_schema::kinds::request::RequestAttributes;
+use hoop_schema::kinds::session::AccessEnded;
 use hoop_schema::{Class, ProducerId, Timestamp};
 use hoop_sinks::log::{AppendError, EventWriter};
 use prometheus_client::registry::Registry;
@@ -221,6 +222,11 @@ impl Journal {
     /// Records that another policy is in force, or was refused.
     pub fn policy_changed(&self, change: PolicyChanged) {
         self.lanes.notice(&change.into());
+    }
+
+    /// Records that somebody's access was ended.
+    pub fn access_ended(&self, ended: AccessEnded) {
+        self.lanes.notice(&ended.into());
     }
 
     /// The epoch of this start.

@@ -1,9 +1,11 @@
 //! The file of revocation lists: read at the start, where it has to be right, and whenever its bytes change.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authenticate::{CertificateAuthenticator, RevocationError};
+use crate::endings::Endings;
 
 /// A file, and who has to know what is in it.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub(crate) struct Revocations {
     file: PathBuf,
     interval: Duration,
     certificates: CertificateAuthenticator,
+    /// Tells what is open to look whether its certificate is revoked.
+    endings: Arc<Endings>,
     read: Vec<u8>,
     /// Whether the last look found nothing in it.
     emptied: bool,
@@ -22,11 +26,13 @@ impl Revocations {
         file: PathBuf,
         interval: Duration,
         certificates: CertificateAuthenticator,
+        endings: Arc<Endings>,
     ) -> Result<Self, RevocationError> {
         let mut revocations = Self {
             file,
             interval,
             certificates,
+            endings,
             read: Vec::new(),
             emptied: false,
         };
@@ -60,6 +66,7 @@ impl Revocations {
         self.emptied = emptied;
         if pem != self.read {
             self.certificates.revoke(&pem)?;
+            self.endings.look_again();
             self.read = pem;
         }
         Ok(())

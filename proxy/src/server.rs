@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoop_schema::ProducerId;
 use hoop_sinks::log::EventWriter;
 use prometheus_client::registry::Registry;
 
@@ -14,11 +16,12 @@ use crate::authenticate::{
     Pacing, RevocationError,
 };
 use crate::config::{Config, Limits};
+use crate::endings::{Endings, EndingsError, EndingsFile};
 use crate::gateway::Handler;
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Metrics;
 use crate::policy_in_force::{PolicyError, PolicyInForce};
-use crate::record::{self, Journal};
+use crate::record::{self, Clock, Journal};
 use crate::revocations::Revocations;
 use crate::upstream::{Upstream, UpstreamConfigError};
 
@@ -35,6 +38,7 @@ pub struct Gateway {
     handler: Arc<Handler>,
     address: SocketAddr,
     revocations: Option<Revocations>,
+    endings: Option<EndingsFile>,
 }
 
 /// Reloads the policy of a running gateway, for a signal handler.
@@ -59,6 +63,9 @@ pub enum BuildError {
     /// The file of revocation lists cannot be used.
     #[error(transparent)]
     Revocations(#[from] RevocationError),
+    /// The file of ended logins cannot be used.
+    #[error(transparent)]
+    Endings(#[from] EndingsError),
     /// Events cannot be written.
     #[error(transparent)]
     Record(#[from] record::StartError),
@@ -97,34 +104,27 @@ pub async fn build(
         config.limits.clone(),
     )
     .await?;
+    let clock = record::system_clock();
+    let ended = match config.endings {
+        Some(file) => Some(EndingsFile::open(file).await?),
+        None => None,
+    };
+    let endings = ended.as_ref().map(EndingsFile::endings);
+    let endings = endings.unwrap_or_else(|| Endings::new(&[]));
     let revocations = match config.client_revocations {
-        Some(file) => {
-            let certificates = listener.certificates().clone();
-            let interval = config.limits.revocations_interval;
-            Some(Revocations::open(file, interval, certificates).await?)
-        }
+        Some(file) => Some(revocations(file, &listener, &config.limits, &endings).await?),
         None => None,
     };
     let address = listener
         .local_addr()
         .map_err(|e| ListenError::Bind(config.listen, e))?;
-    let clock = record::system_clock();
-    let journal = Journal::start(
-        record::Config {
-            cluster: config.cluster,
-            producer_id: config.producer_id,
-            standard: hoop_schema::Class::standard(),
-            limits: record::Limits::default(),
-        },
-        logs,
-        Arc::clone(&clock),
-        registry,
-    )?;
+    let journal = start_journal(config.cluster, config.producer_id, logs, &clock, registry)?;
     policy.announce(&journal, &metrics);
     let handler = Arc::new(Handler {
         journal,
         policy,
         authenticator,
+        endings,
         failures: FailureLimiter::new(
             config.limits.failures_at_once,
             config.limits.failure_interval,
@@ -141,6 +141,7 @@ pub async fn build(
         handler,
         address,
         revocations,
+        endings: ended,
     })
 }
 
@@ -169,12 +170,18 @@ impl Gateway {
                 revocations.watch().await;
             }
         };
+        let endings = async {
+            if let Some(endings) = self.endings {
+                endings.watch(&handler.journal, &handler.clock).await;
+            }
+        };
         let upkeep = async {
             tokio::join!(
                 handler.policy.watch(&handler.journal, &handler.metrics),
                 sweep(&handler.upstream),
                 handler.authenticator.upkeep(),
-                revocations
+                revocations,
+                endings
             );
         };
         tokio::select! {
@@ -194,6 +201,34 @@ impl PolicyReloader {
             .reload(&handler.journal, &handler.metrics)
             .await;
     }
+}
+
+async fn revocations(
+    file: PathBuf,
+    listener: &Listener,
+    limits: &Limits,
+    endings: &Arc<Endings>,
+) -> Result<Revocations, RevocationError> {
+    let certificates = listener.certificates().clone();
+    let interval = limits.revocations_interval;
+    Revocations::open(file, interval, certificates, Arc::clone(endings)).await
+}
+
+/// The record of this gateway, under a new epoch.
+fn start_journal(
+    cluster: String,
+    producer_id: ProducerId,
+    logs: Vec<Arc<dyn EventWriter>>,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Arc<Journal>, record::StartError> {
+    let config = record::Config {
+        cluster,
+        producer_id,
+        standard: hoop_schema::Class::standard(),
+        limits: record::Limits::default(),
+    };
+    Journal::start(config, logs, Arc::clone(clock), registry)
 }
 
 fn pacing(limits: &Limits) -> Pacing {

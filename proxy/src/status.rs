@@ -88,6 +88,12 @@ impl Refusal {
         )
     }
 
+    /// 401: somebody whose access was ended, as `message` says.
+    pub(crate) fn ended(message: String) -> Self {
+        let code = StatusCode::UNAUTHORIZED;
+        Self::new(code, "Unauthorized", Cause::AccessEnded, message)
+    }
+
     /// 429: nobody, once too often.
     pub(crate) fn too_many_failures() -> Self {
         let message = "too many requests of your address came without a valid credential; wait, and look at your credential"

@@ -92,7 +92,7 @@ pub struct FilterArgs {
     pub text: Option<String>,
 }
 
-pub use place::Place;
+pub use place::{Place, find as find_evidence};
 
 /// What to do.
 #[derive(Debug, Subcommand)]

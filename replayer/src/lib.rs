@@ -5,10 +5,11 @@
 //!
 //! # Where to look
 //! [`evidence`] finds and reads files and tail; [`sessions`] makes sessions of them, [`scan`] walks all of them;
-//! [`summary`] and [`filter`] say which. [`timeline`] is a session as it happened and [`show`] its lines, [`content`]
+//! [`summary`] and [`filter`] say which, [`activity`] what is open now. [`timeline`] is a session as it happened and [`show`] its lines, [`content`]
 //! its bodies, [`terminal`] what a command showed, [`copied`] what it moved. [`audit`] says events in the words of Kubernetes, [`verify`] proves. [`cli`] is the command line,
 //! [`output`] the only place that prints, [`exit`] how the process ends.
 
+pub mod activity;
 pub mod audit;
 pub mod cli;
 pub mod content;

@@ -99,7 +99,7 @@ impl SessionSummary {
             "intent" => self.absorb_intent(row),
             "gap" => self.gaps += 1,
             "session.end" => self.ended = true,
-            "heartbeat" | "policy.changed" => self.producer = true,
+            "heartbeat" | "policy.changed" | "access.ended" => self.producer = true,
             kind if kind.starts_with("recorder.") => self.producer = true,
             _ => {}
         }

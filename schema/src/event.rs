@@ -10,7 +10,7 @@ use crate::kinds::approval::{
 use crate::kinds::integrity::{Gap, Heartbeat, PolicyChanged};
 use crate::kinds::recorder::{RecorderExpired, RecorderHold, RecorderStarted, RecorderUnparsed};
 use crate::kinds::request::{BodyChunk, Intent, Outcome};
-use crate::kinds::session::{SessionEnd, SessionStart};
+use crate::kinds::session::{AccessEnded, SessionEnd, SessionStart};
 use crate::kinds::stream::{StreamConnection, StreamData, StreamResize};
 use crate::time::Timestamp;
 
@@ -149,4 +149,6 @@ kinds! {
     RecorderExpired(RecorderExpired) = "recorder.expired",
     /// A legal hold was set or released.
     RecorderHold(RecorderHold) = "recorder.hold",
+    /// A session, a login or a person's access was ended before its time.
+    AccessEnded(AccessEnded) = "access.ended",
 }

@@ -12,4 +12,5 @@ mod issuer;
 mod login;
 mod policy;
 mod process;
+mod sessions;
 mod up;

@@ -81,6 +81,7 @@ pub(crate) async fn run(dir: &Path, address: &str, upstream: &str) {
         server_identity: ServerIdentity::from_pem(&read("cert.pem"), &read("key.pem")).unwrap(),
         client_cas: Vec::new(),
         client_revocations: None,
+        endings: None,
         tokens: StaticTokens::parse(&tokens).unwrap(),
         authentication: AuthenticationConfiguration::default(),
         review_service_accounts: false,

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::view::{Record, Seen, View};
-use crate::lifetime::{self, Lifetime};
+use crate::lifetime::{Lifetime, Over};
 use crate::mask::MaskError;
 use crate::metrics::{InFlight, Metrics};
 use crate::record::{AnswerRecorder, End, Flow, StreamRecorder};
@@ -32,9 +32,19 @@ pub(super) enum Recorder {
     Stream {
         recorder: StreamRecorder,
         lifetime: Lifetime,
-        /// What the stream says when its lifetime is over.
-        parting: Option<Bytes>,
+        parting: Parting,
     },
+}
+
+/// How a stream says that it is over before its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Parting {
+    /// As an `ERROR` event.
+    Watch,
+    /// As a line.
+    Log,
+    /// There are no words for it.
+    Silent,
 }
 
 /// A response body.
@@ -186,28 +196,30 @@ impl Streamed {
         }
     }
 
-    /// Whether it is a stream that has outlived the credential which opened it.
-    fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether it is a stream that may not go on, and why.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> Option<Over> {
         match &mut self.recorder {
-            Some(Recorder::Stream { lifetime, .. }) => Pin::new(lifetime).poll(cx).is_ready(),
-            _ => false,
+            Some(Recorder::Stream { lifetime, .. }) => match Pin::new(lifetime).poll(cx) {
+                Poll::Ready(over) => Some(over),
+                Poll::Pending => None,
+            },
+            _ => None,
         }
     }
 
     /// Ends such a stream; returns its last words, none in the middle of a line.
-    fn expire(&mut self) -> Bytes {
+    fn part(&mut self, over: &Over) -> Bytes {
         let mut words = Bytes::new();
         if let Some(Recorder::Stream {
             recorder, parting, ..
         }) = &mut self.recorder
         {
-            words = parting
-                .take()
-                .filter(|_| self.at_line_start)
-                .unwrap_or_default();
+            if self.at_line_start {
+                words = parting.words(&over.message());
+            }
             recorder.push(&words);
         }
-        let decision = lifetime::expired(&self.decision);
+        let decision = over.decision(&self.decision);
         self.finish(Ended::GatewayClosed, Some(decision));
         words
     }
@@ -281,8 +293,8 @@ impl Streamed {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<(Option<Result<Bytes, BrokenOff>>, bool)> {
-        if self.has_expired(cx) {
-            let words = self.expire();
+        if let Some(over) = self.is_over(cx) {
+            let words = self.part(&over);
             return Poll::Ready(((!words.is_empty()).then_some(Ok(words)), true));
         }
         let piece =

@@ -4,11 +4,15 @@
 //! after. A handshake that failed would reach the person as `remote error: tls: bad certificate` and the record not at
 //! all; this way kubectl says why, and the attempt is recorded.
 //!
+//! What a connection showed is judged again when other revocation lists have come since: with its next request, and at once
+//! for what it has open.
+//!
 //! Revocation lists are those of a file, which is looked at again now and then. A certificate whose authority has no list
 //! there is not revoked; that a list is out of date is the authority's business, and does not lock everybody out.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use hoop_schema::Timestamp;
@@ -34,6 +38,17 @@ struct Judge {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     verifier: ArcSwap<Verifier>,
+    /// Grows with every change of `verifier`, after it.
+    generation: AtomicU64,
+}
+
+/// A certificate that was valid when a connection showed it.
+pub(crate) struct Certified {
+    judge: Arc<Judge>,
+    /// The certificate itself, and those between it and the authority.
+    chain: Vec<CertificateDer<'static>>,
+    /// The last generation of revocation lists that did not have it.
+    valid_in: AtomicU64,
 }
 
 struct Verifier(Arc<dyn ClientCertVerifier>);
@@ -81,6 +96,7 @@ impl CertificateAuthenticator {
             roots,
             provider: Arc::clone(provider),
             verifier: ArcSwap::from_pointee(verifier),
+            generation: AtomicU64::new(0),
         }))))
     }
 
@@ -98,6 +114,7 @@ impl CertificateAuthenticator {
         let verifier = verifier(&judge.roots, &judge.provider, lists)
             .map_err(|error| RevocationError::List(error.into()))?;
         judge.verifier.store(Arc::new(verifier));
+        judge.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -112,18 +129,61 @@ impl CertificateAuthenticator {
         let (Some(judge), Some([end_entity, intermediates @ ..])) = (&self.0, chain) else {
             return Presented::Nothing;
         };
-        let verifier = judge.verifier.load();
-        if let Err(error) =
-            verifier
-                .0
-                .verify_client_cert(end_entity, intermediates, UnixTime::now())
-        {
-            return Presented::Refused(refusal(&error).into());
+        // Before the verifier: a list that comes in between is asked at the next request.
+        let generation = judge.generation.load(Ordering::Acquire);
+        if let Err(why) = judge.verify(end_entity, intermediates) {
+            return Presented::Refused(why.into());
         }
+        let certified = Certified {
+            judge: Arc::clone(judge),
+            chain: std::iter::once(end_entity)
+                .chain(intermediates)
+                .map(|certificate| certificate.clone().into_owned())
+                .collect(),
+            valid_in: AtomicU64::new(generation),
+        };
         match identity(end_entity) {
-            Ok(identity) => Presented::Certificate(identity),
+            Ok(identity) => Presented::Certificate(identity.certified(certified)),
             Err(Unauthenticated(why)) => Presented::Refused(why.into()),
         }
+    }
+}
+
+impl Judge {
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), &'static str> {
+        let verifier = self.verifier.load();
+        let verified = verifier
+            .0
+            .verify_client_cert(end_entity, intermediates, UnixTime::now());
+        verified.map(drop).map_err(|error| refusal(&error))
+    }
+}
+
+impl Certified {
+    /// Judges it again, if other revocation lists have come since; costs nothing else otherwise.
+    ///
+    /// # Errors
+    /// Why it is not valid any longer, for its holder.
+    pub(crate) fn still_valid(&self) -> Result<(), &'static str> {
+        let generation = self.judge.generation.load(Ordering::Acquire);
+        if self.valid_in.load(Ordering::Relaxed) == generation {
+            return Ok(());
+        }
+        if let [end_entity, intermediates @ ..] = &self.chain[..] {
+            self.judge.verify(end_entity, intermediates)?;
+        }
+        self.valid_in.store(generation, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Certified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certified({} certificates)", self.chain.len())
     }
 }
 

@@ -12,7 +12,7 @@ use hoop_schema::kinds::request::{
     RequestAttributes, User,
 };
 use hoop_schema::kinds::stream::Channel;
-use hoop_schema::{Class, EventHash, Kind};
+use hoop_schema::{Class, EventHash, Kind, SessionId};
 use tokio::time::Instant;
 
 use super::answer::{AnswerHead, AnswerRecorder};
@@ -118,6 +118,11 @@ impl Exchange {
     /// The request, as its events say it.
     pub fn request(&self) -> &Arc<RequestAttributes> {
         &self.course().request
+    }
+
+    /// The ids that its session is known by: its own, the first one of its basis, and that of its predecessor.
+    pub fn session(&self) -> [Option<SessionId>; 3] {
+        self.course().ticket.session.names()
     }
 
     /// Says that the request is done as somebody else. Call it before [`Exchange::intent`]; returns what the events now

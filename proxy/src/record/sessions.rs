@@ -79,6 +79,13 @@ pub(super) struct Ticket {
     pub(super) session: Arc<Session>,
 }
 
+impl Session {
+    /// The ids that it is known by: its own, the first one of its basis, and that of its predecessor.
+    pub(super) fn names(&self) -> [Option<SessionId>; 3] {
+        [Some(self.id), Some(self.base), self.predecessor]
+    }
+}
+
 impl Strands {
     /// The strand in this log; begins it when it is new.
     pub(super) fn of(&mut self, log: LogIndex) -> &mut Strand {

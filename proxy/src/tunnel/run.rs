@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Direction;
 use super::rewrite::Rewriter;
 use super::tap::{Tap, Untapped};
-use crate::lifetime::{self, Lifetime};
+use crate::lifetime::{Lifetime, Over};
 use crate::metrics::InFlight;
 use crate::policy::Verdict;
 use crate::record::End;
@@ -68,8 +68,8 @@ enum Stop {
     Gone(Direction),
     /// It could not be recorded.
     Untapped(Untapped),
-    /// The credential that opened it has expired.
-    Expired,
+    /// It may not go on.
+    Over(Over),
 }
 
 impl Tunnel {
@@ -134,19 +134,27 @@ async fn copy(
     let stop = tokio::select! {
         stop = up => stop,
         stop = down => stop,
-        () = lifetime => Stop::Expired,
+        over = lifetime => Stop::Over(over),
     };
-    if matches!(stop, Stop::Expired) && whole.load(Ordering::Relaxed) {
+    if let Stop::Over(over) = &stop
+        && whole.load(Ordering::Relaxed)
+    {
+        let message = over.message();
+        let parting = part(tap, client_writer, &message);
         // Nobody is left to tell when this fails.
-        drop(tokio::time::timeout(LAST_BYTES_WAIT_MAX, part(tap, client_writer)).await);
+        drop(tokio::time::timeout(LAST_BYTES_WAIT_MAX, parting).await);
     }
     stop
 }
 
 /// Tells the client why its command is over, where the protocol has words for it.
-async fn part(tap: &Mutex<Tap>, mut writer: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+async fn part(
+    tap: &Mutex<Tap>,
+    mut writer: impl AsyncWrite + Unpin,
+    message: &str,
+) -> std::io::Result<()> {
     let code = StatusCode::UNAUTHORIZED;
-    let status = status_body(code, "Unauthorized", lifetime::MESSAGE, None);
+    let status = status_body(code, "Unauthorized", message, None);
     let words = {
         let mut tap = tap.lock();
         let words = tap.parting(status.trim_ascii_end());
@@ -304,10 +312,7 @@ fn judge(stop: &Stop, tap: &Tap, verdict: &Verdict) -> (Ended, Option<Decision>)
             };
             (Ended::GatewayClosed, refused(cause, why.to_string()))
         }
-        Stop::Expired => (
-            Ended::GatewayClosed,
-            Some(lifetime::expired(&verdict.decision)),
-        ),
+        Stop::Over(over) => (Ended::GatewayClosed, Some(over.decision(&verdict.decision))),
         Stop::End(_) | Stop::Gone(_) if tap.is_over() => (Ended::Complete, None),
         Stop::End(Direction::FromServer) | Stop::Gone(Direction::FromServer) => {
             (Ended::UpstreamClosed, None)

@@ -75,6 +75,7 @@ pub(crate) struct Setup {
     pub(crate) authentication: String,
     pub(crate) review_service_accounts: bool,
     pub(crate) client_revocations: Option<PathBuf>,
+    pub(crate) endings: Option<PathBuf>,
     /// Who certifies; a new one if not given.
     pub(crate) ca: Option<Authority>,
 }
@@ -114,6 +115,7 @@ impl Default for Setup {
                 "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n".into(),
             review_service_accounts: false,
             client_revocations: None,
+            endings: None,
             ca: None,
         }
     }
@@ -149,6 +151,7 @@ impl Setup {
             server_identity: ca.server(),
             client_cas: certificates_from_pem(ca.pem().as_bytes()).unwrap(),
             client_revocations: self.client_revocations,
+            endings: self.endings,
             tokens: StaticTokens::parse(&tokens()).unwrap(),
             authentication: AuthenticationConfiguration::parse(&self.authentication).unwrap(),
             review_service_accounts: self.review_service_accounts,

@@ -6,6 +6,7 @@ mod admin;
 mod authority;
 mod canary;
 mod credentials;
+mod endings;
 mod forwarding;
 mod harness;
 mod identity;

@@ -17,15 +17,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Bed, Fake, FakeBody, PATIENCE, Setup, eventually, request, whole};
 
-const EXEC: &str =
+pub(crate) const EXEC: &str =
     "/api/v1/namespaces/shop/pods/web/exec?command=sh&stdin=true&stdout=true&tty=true";
-const V5: &str = "v5.channel.k8s.io";
+pub(crate) const V5: &str = "v5.channel.k8s.io";
 const SUCCESS: &str = r#"{"metadata":{},"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
 
-type Stream = TokioIo<Upgraded>;
+pub(crate) type Stream = TokioIo<Upgraded>;
 
 /// A binary message of one frame; those of clients are masked.
-fn message(masked: bool, channel: u8, text: &[u8]) -> Vec<u8> {
+pub(crate) fn message(masked: bool, channel: u8, text: &[u8]) -> Vec<u8> {
     let length = u8::try_from(text.len() + 1).unwrap();
     assert!(length < 126, "short messages only");
     let mut frame = vec![0x82, length | if masked { 0x80 } else { 0 }];
@@ -41,7 +41,7 @@ fn message(masked: bool, channel: u8, text: &[u8]) -> Vec<u8> {
 }
 
 /// An API server that turns every request into a stream and hands it to `serve`.
-async fn switching<F>(
+pub(crate) async fn switching<F>(
     protocol: Option<&'static str>,
     serve: impl Fn(Stream) -> F + Clone + Send + Sync + 'static,
 ) -> (Fake, Arc<Mutex<Vec<HeaderMap>>>)

@@ -27,7 +27,10 @@ pub struct Place {
 }
 
 /// Finds evidence and log. A directory that holds a folder `evidence` is a data directory, whose log is in `log`.
-pub(super) fn find(place: &Place, default_data: Option<&Path>) -> Result<Evidence, Failure> {
+///
+/// # Errors
+/// When nothing is named, or is not there.
+pub fn find(place: &Place, default_data: Option<&Path>) -> Result<Evidence, Failure> {
     let nothing_given = place.data.is_none() && place.evidence.is_none() && place.log.is_none();
     let data = match (&place.data, default_data) {
         (Some(data), _) => Some(data.clone()),

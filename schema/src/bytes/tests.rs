@@ -308,6 +308,16 @@ fn later_kinds() -> Vec<Kind> {
             bytes_out: 1256,
         }
         .into(),
+        AccessEnded {
+            ended_session: None,
+            ended_login: Some("9d6a2c1e-0000-4000-8000-000000000002".into()),
+            ended_user: Some("alice".into()),
+            ended_at: Timestamp::from_micros(1_797_600_000_000_000),
+            until: Timestamp::from_micros(1_797_603_600_000_000),
+            by: "carol".into(),
+            reason: "laptop lost".into(),
+        }
+        .into(),
     ]
 }
 

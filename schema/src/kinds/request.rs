@@ -210,6 +210,8 @@ pub enum Cause {
     LogUnavailable,
     /// The credential that opened the stream has expired meanwhile.
     CredentialExpired,
+    /// The session, the login or the person's access was ended before its time, or the client certificate revoked.
+    AccessEnded,
 }
 
 impl Cause {
@@ -227,6 +229,7 @@ impl Cause {
             Self::Uninspectable => "uninspectable",
             Self::LogUnavailable => "log_unavailable",
             Self::CredentialExpired => "credential_expired",
+            Self::AccessEnded => "access_ended",
         }
     }
 }

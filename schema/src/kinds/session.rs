@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{AuthMethod, User};
 use crate::ids::{Class, EventHash, SessionId};
+use crate::time::Timestamp;
 
 /// `session.start`: first event of a session in each of its strands. Filled in by the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -64,6 +65,31 @@ pub enum SessionEndCause {
     Disconnected,
     /// The producer was stopped.
     Shutdown,
+}
+
+/// `access.ended`: somebody ended a session, a login or a person's access before its time, and the gateway refuses it from
+/// now on. Written when the gateway takes it, and again at each of its starts while it holds. What is not absent has to
+/// fit together. Filled in by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AccessEnded {
+    /// The session that was ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_session: Option<SessionId>,
+    /// The login that was ended, as in `session.start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_login: Option<String>,
+    /// The person who was ended, or whose session or login it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_user: Option<String>,
+    /// When somebody said so.
+    pub ended_at: Timestamp,
+    /// Until when it is refused.
+    pub until: Timestamp,
+    /// Who says so. A claim.
+    pub by: String,
+    /// Why, for people; empty when nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// Length and head of one strand.

@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test> {
         keys_are_rotated_and_old_tokens_hold_as_long_as_theirs_are_published,
         people_of_a_saml_provider_come_through_the_bridge,
         an_agent_may_less_than_the_person_it_acts_for,
+        a_login_that_is_ended_is_out_at_once_and_the_next_one_comes_in,
     ]
 }
 
@@ -407,5 +408,102 @@ fn an_agent_may_less_than_the_person_it_acts_for() -> Result<()> {
         );
         ensure!(request["client_id"] == "agent-platform", "{request}");
     }
+    Ok(())
+}
+
+/// How long a watch may take until it is in the record, and to end.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What kubectl says of a watch, when it is over.
+type Watch = std::thread::JoinHandle<Result<Answer>>;
+
+/// kubectl, watching in a namespace as this login; it is in the record already.
+fn watching(desk: &Desk, namespace: &str, login: &str) -> Result<Watch> {
+    let (kubectl, watched) = (desk.kubectl()?, namespace.to_owned());
+    let watch =
+        std::thread::spawn(move || kubectl.run(&["-n", &watched, "get", "configmaps", "--watch"]));
+    let begun = Instant::now();
+    let is_watching = |event: &Value| {
+        event["kind"] == "intent"
+            && event["request"]["verb"] == "watch"
+            && event["request"]["login"] == login
+    };
+    while desk.pipeline.events_of(namespace, is_watching)?.is_empty() {
+        ensure!(begun.elapsed() < SOON, "the watch is never recorded");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(watch)
+}
+
+fn a_login_that_is_ended_is_out_at_once_and_the_next_one_comes_in() -> Result<()> {
+    let lost = Desk::new("lost", "people", "hoop", "alice", None)?;
+    let other = Desk::new("kept", "people", "hoop", "alice", None)?;
+    let namespace = api_server()?.namespace("ended")?;
+    let (kubectl, others) = (lost.kubectl()?, other.kubectl()?);
+    let list = ["-n", &namespace, "get", "configmaps"];
+    others.run(&list)?.expect_success()?;
+    let login = |desk: &Desk| -> Result<String> {
+        let claims = claims(&desk.token()?)?;
+        Ok(claims["sid"]
+            .as_str()
+            .context("a login has a name")?
+            .to_owned())
+    };
+    let (sid, other_sid) = (login(&lost)?, login(&other)?);
+    ensure!(sid != other_sid, "each machine has a login of its own");
+
+    let watch = watching(&lost, &namespace, &sid)?;
+    let sessions = |arguments: &[&str]| -> Result<Answer> {
+        let mut command = hoop();
+        command
+            .arg("sessions")
+            .args(arguments)
+            .arg("--data")
+            .arg(lost.pipeline.data());
+        Answer::of(command.env("USER", "carol"), "")
+    };
+    let listed = sessions(&["list", "-o", "json"])?.expect_success()?;
+    let listed: Vec<Value> = serde_json::from_str(&listed)?;
+    let of_lost = listed
+        .iter()
+        .find(|session| session["login"] == sid.as_str() && session["state"] == "open");
+    let watching = of_lost.context("the watch is listed")?;
+    ensure!(
+        watching["user"] == "alice@example.com" && watching["client_id"] == "hoop",
+        "{watching}"
+    );
+
+    let said = sessions(&["end", "--login", &sid, "--reason", "laptop lost"])?.expect_success()?;
+    ensure!(said.contains("the gateway has taken it"), "{said}");
+    let begun = Instant::now();
+    while !watch.is_finished() {
+        ensure!(begun.elapsed() < SOON, "the watch does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let watched = watch.join().map_err(|_| anyhow!("the watch panicked"))??;
+    let shown = format!("{}{}", watched.stdout, watched.stderr);
+    ensure!(
+        shown.contains("ended by carol: laptop lost"),
+        "kubectl shows: {shown}"
+    );
+    let refused = kubectl.run(&list)?.expect_failure()?;
+    ensure!(
+        refused.contains("ended by carol: laptop lost"),
+        "kubectl says: {refused}"
+    );
+    others.run(&list)?.expect_success()?;
+    // Who logs in anew comes in.
+    Answer::of(&mut lost.hoop("logout"), "")?.expect_success()?;
+    kubectl.run(&list)?.expect_success()?;
+    ensure!(login(&lost)? != sid);
+
+    let ended = lost
+        .pipeline
+        .events(|event| event["kind"] == "access.ended" && event["ended_login"] == sid.as_str())?;
+    ensure!(ended.len() == 1 && ended[0]["by"] == "carol", "{ended:?}");
+    let outcomes = lost.pipeline.events_of(&namespace, |event| {
+        event["kind"] == "outcome" && event["decision"]["cause"] == "access_ended"
+    })?;
+    ensure!(outcomes.len() >= 2, "{outcomes:?}");
     Ok(())
 }
