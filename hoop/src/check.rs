@@ -5,17 +5,20 @@
 
 mod api_server;
 mod machine;
+mod rights;
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
+use hoop_proxy::policy::Policy;
 use hoop_proxy::{IssuerProbe, StaticTokens};
 
 use crate::config::{Config, Environment};
 use crate::exit::ExitCode;
 use crate::output::{Line, Look, Printer};
-use crate::pipeline::{authentication, chain, further_authorities};
+use crate::pipeline::{DEFAULT_POLICY, authentication, chain, further_authorities};
 use crate::policy;
+use rights::Wanted;
 
 /// What one probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub async fn run(
     ];
     findings.extend(issuers(config).await);
     findings.extend(machine::probe(config).await);
-    findings.extend(api_server::probe(config).await);
+    findings.extend(of_api_server(config).await);
     let mut wrong = 0;
     for (what, finding) in &findings {
         let (look, mark, text) = match finding {
@@ -75,18 +78,47 @@ pub async fn run(
     Ok(ExitCode::Failure)
 }
 
-fn policy_file(config: &Config) -> Finding {
-    let default = config.data.join("policy.yaml");
-    let file: &Path = match &config.policy {
-        Some(file) => file,
-        None if default.exists() => &default,
-        None => {
-            return Finding::Good(
-                "none named: the default one will be written to the data directory".into(),
-            );
-        }
+/// What somebody should know about the API server and the gateway's rights there, in words; nothing when all is well.
+pub(crate) async fn at_start(config: &Config) -> Vec<String> {
+    let findings = of_api_server(config).await.into_iter();
+    let told = findings.filter_map(|(what, finding)| match finding {
+        Finding::Good(_) => None,
+        Finding::Odd(text) | Finding::Wrong(text) => Some(format!("{what}: {text}")),
+    });
+    told.collect()
+}
+
+async fn of_api_server(config: &Config) -> Vec<(&'static str, Finding)> {
+    let file = policy_path(config);
+    let policy = if config.policy.is_none() && !file.exists() {
+        Policy::parse(DEFAULT_POLICY).ok()
+    } else {
+        // What is wrong with it is told elsewhere.
+        policy::load(&file).ok()
     };
-    match policy::load(file) {
+    let review = config.authentication.review_service_accounts;
+    let needed = policy.map(|policy| policy.needed_rights(review));
+    let wanted = needed.as_ref().map(|needed| Wanted {
+        needed,
+        file: &file,
+    });
+    api_server::probe(config, wanted.as_ref()).await
+}
+
+/// The policy that is named, or the default one in the data directory.
+fn policy_path(config: &Config) -> PathBuf {
+    let default = || config.data.join("policy.yaml");
+    config.policy.clone().unwrap_or_else(default)
+}
+
+fn policy_file(config: &Config) -> Finding {
+    let file = policy_path(config);
+    if config.policy.is_none() && !file.exists() {
+        return Finding::Good(
+            "none named: the default one will be written to the data directory".into(),
+        );
+    }
+    match policy::load(&file) {
         Ok(policy) => Finding::Good(format!(
             "{}: {} profiles, {} rules",
             file.display(),

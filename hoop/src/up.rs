@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::check;
 use crate::config::{Config, Environment};
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
@@ -33,11 +34,13 @@ pub async fn run(
     };
     banner(&config, &pipeline, printer)?;
     let reloader = pipeline.reloader();
+    let asked = tokio::spawn(ask_for_rights(config));
     let failed = tokio::select! {
         () = stop.next() => false,
         () = pipeline.failed() => true,
         () = reload(&mut hangup, reloader) => false,
     };
+    asked.abort();
     if failed {
         output::notice("a part of the pipeline has ended by itself; the log above says why");
         return Ok(ExitCode::Failure);
@@ -59,6 +62,14 @@ pub async fn run(
         );
     }
     Ok(ExitCode::Success)
+}
+
+/// Says what the gateway's credential lacks in the cluster, or has too much of. It serves meanwhile: what is missing may be
+/// about people who never come, and an API server that is away comes back.
+async fn ask_for_rights(config: Config) {
+    for told in check::at_start(&config).await {
+        output::notice(&told);
+    }
 }
 
 /// The signals that mean to stop.

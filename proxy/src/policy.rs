@@ -20,6 +20,7 @@ mod lint;
 mod profile;
 mod rbac;
 mod review;
+mod rights;
 mod rule;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ pub use self::lint::{Lint, LintCode};
 use self::profile::Profile;
 pub use self::rbac::GatewayRights;
 pub(crate) use self::review::{ReviewedRules, hypothetical};
+pub use self::rights::{NeededRights, Right};
 use self::rule::TextPattern;
 use crate::mask::{MaskMode, Masking, MaskingRule};
 use crate::yaml::{Mistake, Mistakes};

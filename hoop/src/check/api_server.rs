@@ -1,4 +1,4 @@
-//! Whether the API server answers, accepts the gateway's credential, lets it act as others, and has the same time.
+//! Whether the API server answers, accepts the gateway's credential, gives it its rights, and has the same time.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use super::Finding;
+use super::rights::{self, Credential, Wanted};
 use crate::config::{Config, UpstreamConfig};
 use crate::pipeline::chain;
 
@@ -18,8 +19,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clocks that differ by more make certificates and tokens fail, and evidence hard to compare.
 const CLOCK_SECONDS_MAX: i64 = 30;
 
-/// Probes all of it; what comes after a failure is left out.
-pub(super) async fn probe(config: &Config) -> Vec<(&'static str, Finding)> {
+/// Probes all of it; what comes after a failure is left out. Without a policy, its rights are not asked about.
+pub(super) async fn probe(
+    config: &Config,
+    policy: Option<&Wanted<'_>>,
+) -> Vec<(&'static str, Finding)> {
     let (client, url) = match connect(&config.upstream).await {
         Ok(connected) => connected,
         Err(text) => return vec![("API server", Finding::Wrong(text))],
@@ -43,8 +47,12 @@ pub(super) async fn probe(config: &Config) -> Vec<(&'static str, Finding)> {
         "API server",
         Finding::Good(format!("{url}, as {}", user.unwrap_or("an unknown user"))),
     )];
-    for resource in ["users", "groups"] {
-        findings.push(("impersonate", may_impersonate(&client, resource).await));
+    if let Some(policy) = policy {
+        let credential = Credential {
+            client: &client,
+            user: user.unwrap_or_default(),
+        };
+        findings.extend(rights::probe(&credential, policy).await);
     }
     findings.push(("clock", clock(date)));
     findings
@@ -86,7 +94,7 @@ async fn connect(upstream: &UpstreamConfig) -> Result<(kube::Client, String), St
 }
 
 /// The answer to a POST, and its `Date`.
-async fn post(
+pub(super) async fn post(
     client: &kube::Client,
     path: &str,
     body: &Value,
@@ -117,26 +125,6 @@ async fn post(
     };
     let in_time = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
     in_time.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIMEOUT:?}")))
-}
-
-async fn may_impersonate(client: &kube::Client, resource: &str) -> Finding {
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"verb": "impersonate", "resource": resource}},
-    });
-    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    match post(client, path, &review).await {
-        Ok((answer, _)) if answer["status"]["allowed"] == true => {
-            Finding::Good(format!("may act as any of the {resource}"))
-        }
-        // A role may name the users and groups one by one, which this question does not see.
-        Ok(_) => Finding::Odd(format!(
-            "the credential may not impersonate {resource} in general; unless its role names them one by one, give it \
-             a ClusterRole with verbs [impersonate] on resources [users, groups]"
-        )),
-        Err(why) => Finding::Odd(format!("cannot find out about {resource}: {why}")),
-    }
 }
 
 fn clock(date: Option<String>) -> Finding {

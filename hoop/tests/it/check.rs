@@ -1,6 +1,11 @@
 //! `hoop check`, `hoop policy`, and what is refused before anything starts.
 
-use crate::process::{cluster, free_port, hoop, run};
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::process::{PATIENCE, cluster, free_port, hoop, run};
 
 const POLICY: &str = "profiles:\n  - name: readers\n    subjects: {groups: [readers]}\n    rules:\n      - {name: read, \
     effect: allow, apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]}\n";
@@ -30,6 +35,69 @@ async fn a_working_configuration_has_nothing_wrong() {
     ] {
         assert!(text.contains(what), "{what} is missing in\n{text}");
     }
+}
+
+/// A configuration with the policy above.
+fn configure(folder: &Path, kubeconfig: &Path) {
+    let text = format!(
+        "data: d\ngateway: {{listen: 127.0.0.1:{}}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\n",
+        free_port(),
+        kubeconfig.display()
+    );
+    std::fs::write(folder.join("hoop.yaml"), text).unwrap();
+    std::fs::write(folder.join("p.yaml"), POLICY).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_missing_or_too_many_are_told_with_the_command_that_mends_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (cluster, kubeconfig) = cluster(folder).await;
+    configure(folder, &kubeconfig);
+    let check = async || run(&mut hoop(folder, &["check", "--config", "hoop.yaml"])).await;
+    let (code, text, _) = check().await;
+    assert_eq!(code, 0, "{text}");
+    for what in [
+        "look   rights",
+        "may do everything in the cluster: good for a try",
+        "hoop policy rbac p.yaml | kubectl apply -f -",
+    ] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+
+    cluster.refuse_impersonation(true);
+    let (code, text, _) = check().await;
+    assert_eq!(code, 1, "{text}");
+    for what in [
+        "wrong  rights",
+        "impersonate groups \"readers\"",
+        "give them: hoop policy rbac p.yaml | kubectl apply -f -",
+        "--user=\"hoop-gateway\"",
+        "may act only as users that its role names",
+        "hoop policy rbac p.yaml --any-user",
+    ] {
+        assert!(text.contains(what), "{what} is missing in\n{text}");
+    }
+
+    // It starts all the same, and says so.
+    let mut up = hoop(folder, &["up", "--config", "hoop.yaml"]);
+    let mut up = up
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
+    let told = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("impersonate groups \"readers\"") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(PATIENCE, told).await.unwrap());
+    assert!(up.try_wait().unwrap().is_none(), "it serves");
+    up.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,15 +31,15 @@ pub struct GatewayRights {
 
 /// What the policy says of identities.
 #[derive(Debug, Default)]
-struct Needed {
-    users: BTreeSet<String>,
-    groups: BTreeSet<String>,
-    extra: BTreeSet<String>,
-    uids: bool,
+pub(super) struct Needed {
+    pub(super) users: BTreeSet<String>,
+    pub(super) groups: BTreeSet<String>,
+    pub(super) extra: BTreeSet<String>,
+    pub(super) uids: bool,
     /// Names by namespace; none for every name in it.
-    service_accounts: BTreeMap<String, BTreeSet<String>>,
+    pub(super) service_accounts: BTreeMap<String, BTreeSet<String>>,
     /// What RBAC has no words for.
-    patterns: BTreeSet<String>,
+    pub(super) patterns: BTreeSet<String>,
 }
 
 impl Policy {
@@ -69,7 +69,7 @@ impl Policy {
         text
     }
 
-    fn needed(&self, rights: &GatewayRights) -> Needed {
+    pub(super) fn needed(&self, rights: &GatewayRights) -> Needed {
         let mut needed = Needed {
             users: rights.users.iter().cloned().collect(),
             groups: rights.groups.iter().cloned().collect(),

@@ -21,6 +21,7 @@ mod login;
 mod node;
 mod pipeline;
 mod recorded;
+mod rights;
 mod secrets;
 mod streams;
 mod terminal;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         watch::tests(),
         evidence::tests(),
         login::tests(),
+        rights::tests(),
         demo::tests(),
         kill::tests(),
     ];
