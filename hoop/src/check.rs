@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use hoop_proxy::policy::Policy;
-use hoop_proxy::{IssuerProbe, StaticTokens};
+use hoop_proxy::{IssuerProbe, StaticTokens, WebhookProbe};
 
 use crate::config::{Config, Environment};
 use crate::exit::ExitCode;
@@ -46,6 +46,7 @@ pub async fn run(
         ("clients", client_files(config)),
         ("certificate", certificate(config, environment)),
     ];
+    findings.extend(webhooks(config).await);
     findings.extend(issuers(config).await);
     findings.extend(machine::probe(config).await);
     findings.extend(of_api_server(config).await);
@@ -127,6 +128,25 @@ fn policy_file(config: &Config) -> Finding {
         )),
         Err(mistakes) => Finding::Wrong(mistakes),
     }
+}
+
+/// Whether the policy's webhooks can be reached. A policy that cannot be read is told elsewhere.
+async fn webhooks(config: &Config) -> Vec<(&'static str, Finding)> {
+    let Ok(policy) = policy::load(&policy_path(config)) else {
+        return Vec::new();
+    };
+    let finding = |probe: WebhookProbe| match probe.reached {
+        Ok(()) => Finding::Good(format!("{}: {} can be reached", probe.name, probe.url)),
+        Err(why) => Finding::Wrong(format!(
+            "{}: {}: {why}; see that it is up, that this machine reaches it, and what the policy says of its files",
+            probe.name, probe.url
+        )),
+    };
+    let probes = hoop_proxy::probe_webhooks(&policy).await;
+    probes
+        .into_iter()
+        .map(|probe| ("webhook", finding(probe)))
+        .collect()
 }
 
 fn token_file(config: &Config) -> Finding {

@@ -3,6 +3,7 @@
 mod cases;
 mod explain;
 mod rights;
+mod stated;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,7 @@ fn main() {
         let each = start.elapsed() / DECISIONS;
         let effect = policy
             .decide(&Facts::new(&user, &info, ip, now))
+            .verdict()
             .map_or("needs the body", |verdict| verdict.decision.effect.as_str());
         println!(
             "{name:42} {:8.2} µs  ({effect}, {} rules, loaded in {:.0?})",

@@ -185,7 +185,7 @@ impl Handler {
         // what the cluster and the policy both allow.
         if let Some(question) = question {
             let facts = self.facts(identity, info, &answering.attributes, &peer);
-            self_review::join(&self.policy.current(), &facts, &question, &mut response).await;
+            self_review::join(&self.policy, &facts, &question, &mut response).await;
         }
         answering.relay(info, &audit_id, response).await
     }
@@ -251,7 +251,7 @@ impl Handler {
         let mut exchange = self
             .journal
             .open(&peer.connection, Arc::clone(&attributes), None);
-        let ruling = Ruling::refused(refusal, self.policy.current().revision());
+        let ruling = Ruling::refused(refusal, self.policy.current().policy.revision());
         let empty = Request::new(()).into_parts().0;
         if let Err(error) = exchange
             .intent(ruling.intent(&empty, &mut RequestBody::default()))
@@ -287,7 +287,7 @@ impl Handler {
         body: Incoming,
     ) -> (Ruling, RequestBody) {
         if let Some(refusal) = self.ended(call, session, attributes.received) {
-            let ruling = Ruling::refused(refusal, self.policy.current().revision());
+            let ruling = Ruling::refused(refusal, self.policy.current().policy.revision());
             return (ruling, RequestBody::default());
         }
         let mut sent = Sent::Waiting(body);
@@ -312,7 +312,8 @@ impl Handler {
         peer: &Peer,
         sent: &mut Sent,
     ) -> Ruling {
-        let policy = Arc::clone(&self.policy.current());
+        let in_force = Arc::clone(&self.policy.current());
+        let policy = &in_force.policy;
         let refused = |refusal| Ruling::refused(refusal, policy.revision());
         if self.headers_are_too_large(head) {
             return refused(Refusal::headers_too_large(
@@ -329,11 +330,11 @@ impl Handler {
             Err(malformed) => return refused(Refusal::malformed(*malformed)),
         };
         let facts = self.facts(identity, info, attributes, peer);
-        let asked = match judging::acting_as(&policy, &facts, &head.headers) {
+        let asked = match judging::acting_as(policy, &facts, &head.headers) {
             Ok(asked) => asked,
             Err(decision) => return Ruling::decided(decision, &attributes.audit_id),
         };
-        let verdict = match judging::verdict(&policy, facts, sent, &self.limits).await {
+        let verdict = match judging::verdict(&in_force, facts, sent, &self.limits).await {
             Ok(verdict) => verdict,
             Err(refusal) => return refused(refusal),
         };

@@ -12,7 +12,8 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WantsClientCert;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -69,25 +70,10 @@ impl HttpsClient {
     /// # Errors
     /// When there is no authority at all, or one is no certificate.
     pub fn new(authorities: &[CertificateDer<'static>]) -> Result<Self, HttpsSetupError> {
-        let mut roots = RootCertStore::empty();
-        if authorities.is_empty() {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(HttpsSetupError::NoAuthorities);
-            }
-        }
-        for authority in authorities {
-            roots.add(authority.clone()).map_err(HttpsSetupError::Tls)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(HttpsSetupError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: Arc::new(tls) })
+        let tls = believing(authorities)?.with_no_client_auth();
+        Ok(Self {
+            tls: Arc::new(over_http1(tls)),
+        })
     }
 
     /// The document at `url`, which is `https://`.
@@ -193,4 +179,35 @@ impl std::fmt::Debug for HttpsClient {
 /// What the request line says.
 fn path(url: &Url) -> &str {
     &url[Position::BeforePath..Position::AfterQuery]
+}
+
+/// TLS that believes these authorities, or those of this machine where none is given.
+///
+/// # Errors
+/// When there is no authority at all, or one is no certificate.
+pub(crate) fn believing(
+    authorities: &[CertificateDer<'static>],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, HttpsSetupError> {
+    let mut roots = RootCertStore::empty();
+    if authorities.is_empty() {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(HttpsSetupError::NoAuthorities);
+        }
+    }
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(HttpsSetupError::Tls)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(HttpsSetupError::Tls)?;
+    Ok(tls.with_root_certificates(roots))
+}
+
+/// For HTTP/1.1.
+pub(crate) fn over_http1(mut tls: ClientConfig) -> ClientConfig {
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls
 }

@@ -28,6 +28,7 @@ mod server;
 mod status;
 pub mod tunnel;
 mod upstream;
+mod webhooks;
 pub mod yaml;
 
 pub use admin::{Admin, Readiness};
@@ -43,3 +44,4 @@ pub use listener::ListenError;
 pub use policy_in_force::PolicyError;
 pub use server::{BuildError, Gateway, PolicyReloader, build};
 pub use upstream::UpstreamConfigError;
+pub use webhooks::{WebhookError, WebhookProbe, probe_webhooks};

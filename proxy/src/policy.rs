@@ -5,6 +5,8 @@
 //! A rule may have conditions in CEL; those about the body are evaluated when the body has come.
 //! Before all of them stands one built-in rule: discovery, health, version and questions about oneself are answered
 //! for every authenticated user, since no client works without.
+//! A rule may ask a webhook once its conditions hold. Then [`Policy::decide`] says which, and is asked again with the
+//! answer.
 //!
 //! Pure: no I/O, no clock. Not here: reading and reloading the file, and the headers by which people ask to act as
 //! somebody else.
@@ -22,6 +24,7 @@ mod rbac;
 mod review;
 mod rights;
 mod rule;
+mod webhook;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use hoop_schema::Class;
 use hoop_schema::kinds::request::{Decision, Durability, Level, User};
 use sha2::{Digest, Sha256};
 
+pub use self::decide::Step;
 pub use self::explain::{Explanation, Tried};
 pub use self::facts::{BodyFact, Facts, Through};
 pub use self::lint::{Lint, LintCode};
@@ -38,6 +42,7 @@ pub use self::rbac::GatewayRights;
 pub(crate) use self::review::{ReviewedRules, hypothetical};
 pub use self::rights::{NeededRights, Right};
 use self::rule::TextPattern;
+pub use self::webhook::{Answer, FailurePolicy, Webhook};
 use crate::mask::{MaskMode, Masking, MaskingRule};
 use crate::yaml::{Mistake, Mistakes};
 
@@ -54,6 +59,7 @@ pub struct Policy {
     profiles: Vec<Profile>,
     /// The masking rules, each with its line.
     masking: Vec<(Arc<MaskingRule>, u64)>,
+    webhooks: Vec<Arc<Webhook>>,
     /// Numbers of profiles by user name.
     by_user: HashMap<String, Vec<usize>>,
     /// Numbers of profiles by group.
@@ -121,7 +127,11 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, PolicyErrors> {
-        let document::Document { profiles, masking } = document::read(text)?;
+        let document::Document {
+            profiles,
+            masking,
+            webhooks,
+        } = document::read(text)?;
         let (mut by_user, mut by_group) = (HashMap::new(), HashMap::new());
         let mut by_pattern = Vec::new();
         for (number, profile) in profiles.iter().enumerate() {
@@ -157,6 +167,7 @@ impl Policy {
                 .collect(),
             profiles,
             masking,
+            webhooks,
             by_user,
             by_group,
             by_pattern,

@@ -16,6 +16,7 @@ use crate::config::PolicySource;
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyErrors};
 use crate::record::Journal;
+use crate::webhooks::{self, WebhookError, Webhooks};
 
 /// How often a policy file is read: a change is in force within two seconds, at the price of one small read.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,9 +33,17 @@ pub(crate) struct PolicyInForce {
     source: PolicySource,
     /// The retention classes that have a log.
     classes: Vec<Class>,
-    current: ArcSwap<Policy>,
+    current: ArcSwap<InForce>,
+    webhook_metrics: webhooks::Metrics,
     /// What was last read, so that nothing is done twice; `None` when the file could not be read.
     seen: Mutex<Option<EventHash>>,
+}
+
+/// A policy, and the webhooks that its rules ask.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) policy: Policy,
+    pub(crate) webhooks: Webhooks,
 }
 
 /// Why there is no policy.
@@ -51,6 +60,15 @@ pub enum PolicyError {
         "the policy names the retention class {0}, which has no log; give it one or name another"
     )]
     NoLog(Class),
+    /// A file that one of its webhooks needs cannot be used.
+    #[error("the policy's webhook {name} cannot be used")]
+    Webhook {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: WebhookError,
+    },
 }
 
 impl PolicyInForce {
@@ -58,26 +76,28 @@ impl PolicyInForce {
     pub(crate) async fn open(
         source: PolicySource,
         classes: Vec<Class>,
+        webhook_metrics: webhooks::Metrics,
     ) -> Result<Self, PolicyError> {
         let text = read(&source).await.map_err(PolicyError::Read)?;
-        let policy = parse(&text, &classes)?;
+        let loaded = load(&text, &classes, &webhook_metrics).await?;
         Ok(Self {
             source,
             classes,
-            current: ArcSwap::from_pointee(policy),
+            current: ArcSwap::from_pointee(loaded),
+            webhook_metrics,
             seen: Mutex::new(Some(EventHash::of(text.as_bytes()))),
         })
     }
 
     /// The policy in force.
-    pub(crate) fn current(&self) -> Guard<Arc<Policy>> {
+    pub(crate) fn current(&self) -> Guard<Arc<InForce>> {
         self.current.load()
     }
 
     /// Records which policy the gateway begins with.
     pub(crate) fn announce(&self, journal: &Journal, metrics: &Metrics) {
         metrics.policy_loaded(true);
-        journal.policy_changed(accepted(&self.current(), None));
+        journal.policy_changed(accepted(&self.current().policy, None));
     }
 
     /// Reads the source again, and takes what it finds if that is new and has no mistakes.
@@ -90,16 +110,17 @@ impl PolicyInForce {
         if std::mem::replace(&mut *self.seen.lock(), hash) == hash {
             return;
         }
-        let previous = self.current().revision().to_owned();
-        let loaded = text
-            .map_err(PolicyError::Read)
-            .and_then(|text| parse(&text, &self.classes));
+        let previous = self.current().policy.revision().to_owned();
+        let loaded = match text {
+            Ok(text) => load(&text, &self.classes, &self.webhook_metrics).await,
+            Err(error) => Err(PolicyError::Read(error)),
+        };
         metrics.policy_loaded(loaded.is_ok());
         match loaded {
-            Ok(policy) => {
-                let change = accepted(&policy, Some(previous));
+            Ok(loaded) => {
+                let change = accepted(&loaded.policy, Some(previous));
                 tracing::info!(revision = change.revision, "another policy is in force");
-                self.current.store(Arc::new(policy));
+                self.current.store(Arc::new(loaded));
                 journal.policy_changed(change);
             }
             Err(error) => {
@@ -120,6 +141,17 @@ impl PolicyInForce {
             self.reload(journal, metrics).await;
         }
     }
+}
+
+async fn load(
+    text: &str,
+    classes: &[Class],
+    metrics: &webhooks::Metrics,
+) -> Result<InForce, PolicyError> {
+    let policy = parse(text, classes)?;
+    let webhooks = Webhooks::open(&policy, metrics.clone()).await;
+    let webhooks = webhooks.map_err(|(name, source)| PolicyError::Webhook { name, source })?;
+    Ok(InForce { policy, webhooks })
 }
 
 fn parse(text: &str, classes: &[Class]) -> Result<Policy, PolicyError> {

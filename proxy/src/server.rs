@@ -24,6 +24,7 @@ use crate::policy_in_force::{PolicyError, PolicyInForce};
 use crate::record::{self, Clock, Journal};
 use crate::revocations::Revocations;
 use crate::upstream::{Upstream, UpstreamConfigError};
+use crate::webhooks::Metrics as WebhookMetrics;
 
 /// How often unused connections to the API server are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
@@ -95,7 +96,7 @@ pub async fn build(
         authentication_metrics.clone(),
     );
     let classes = logs.iter().map(|log| log.class().clone()).collect();
-    let policy = PolicyInForce::open(config.policy, classes).await?;
+    let policy = PolicyInForce::open(config.policy, classes, WebhookMetrics::new(registry)).await?;
     let upstream = Upstream::open(config.upstream, &config.limits).await?;
     let listener = Listener::bind(
         config.listen,

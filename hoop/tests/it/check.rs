@@ -213,3 +213,30 @@ async fn a_policy_explains_itself() {
     assert_eq!(code, 0);
     assert!(text.contains("1 profiles, 1 rules"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_of_the_policy_are_connected_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_cluster, kubeconfig) = cluster(folder.path()).await;
+    let there = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let webhooks = format!(
+        "webhooks:\n- {{name: there, url: 'http://{}/'}}\n- {{name: gone, url: 'http://127.0.0.1:{}/'}}\n",
+        there.local_addr().unwrap(),
+        free_port()
+    );
+    std::fs::write(folder.path().join("p.yaml"), webhooks + POLICY).unwrap();
+    let text = format!(
+        "data: d\ngateway: {{listen: 127.0.0.1:{}}}\nadmin: {{listen: off}}\nupstream: {{kubeconfig: {}}}\npolicy: p.yaml\n",
+        free_port(),
+        kubeconfig.display()
+    );
+    std::fs::write(folder.path().join("hoop.yaml"), text).unwrap();
+    let arguments = ["check", "--config", "hoop.yaml"];
+    let (code, text, _) = run(&mut hoop(folder.path(), &arguments)).await;
+    assert_eq!(code, 1);
+    assert!(text.contains("there: http://127.0.0.1"), "{text}");
+    assert!(text.contains("can be reached"), "{text}");
+    assert!(text.contains("gone: http://127.0.0.1"), "{text}");
+    assert!(text.contains("cannot be reached"), "{text}");
+    assert!(text.contains("1 thing is wrong"), "{text}");
+}

@@ -177,3 +177,57 @@ async fn the_gateways_own_rights_are_manifests() {
     );
     assert!(text.contains("    resourceNames: [\"runner\"]"), "{text}");
 }
+
+const ASKING: &str = "webhooks:
+- {name: desk, url: 'https://desk.example.com/', timeout: 2s}
+profiles:
+- name: p
+  subjects: {users: [a]}
+  rules:
+  - {name: asks, effect: allow, apiGroups: [''], resources: [pods], verbs: [get], webhook: desk}
+";
+
+#[tokio::test]
+async fn a_webhook_is_explained_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.yaml"), ASKING).unwrap();
+    let pod = "/api/v1/namespaces/shop/pods/web";
+    let explain = async |more: &[&str]| {
+        let mut arguments = vec![
+            "policy", "explain", "p.yaml", "--user", "a", "--target", pod,
+        ];
+        arguments.extend(more);
+        run(&mut hoop(folder.path(), &arguments)).await
+    };
+    let (code, text, _) = explain(&[]).await;
+    assert_eq!(code, 0);
+    assert!(text.contains("would ask webhook desk"), "{text}");
+    let (code, text, _) = explain(&["--webhook", "desk=denied"]).await;
+    assert_eq!(code, 1);
+    assert!(text.contains("webhook \"desk\" denies it"), "{text}");
+    assert_eq!(explain(&["--webhook", "desk=allowed"]).await.0, 0);
+    assert_eq!(explain(&["--webhook", "desk=failed"]).await.0, 1);
+    assert_eq!(explain(&["--webhook", "desk=maybe"]).await.0, 64);
+    assert_eq!(explain(&["--webhook", "other=denied"]).await.0, 64);
+
+    let line = |more: Value| {
+        let mut line = json!({"method": "GET", "target": pod, "user": "a"});
+        line.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        line.to_string() + "\n"
+    };
+    let lines = line(json!({})) + &line(json!({"webhooks": {"desk": "noOpinion"}}));
+    std::fs::write(folder.path().join("requests"), lines).unwrap();
+    let arguments = ["policy", "explain", "p.yaml", "--requests", "requests"];
+    let (code, text, _) = run(&mut hoop(folder.path(), &arguments)).await;
+    assert_eq!(code, 0);
+    let answers: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers[0]["webhooks"], json!(["desk"]));
+    assert_eq!(answers[0]["effect"], "allow");
+    assert_eq!(answers[1]["webhooks"], json!([]));
+    assert_eq!(answers[1]["cause"], "no_match");
+}

@@ -1,15 +1,23 @@
-//! Step 4 in detail: whom somebody asks to act as, and decisions that wait for the body.
+//! Step 4 in detail: whom somebody asks to act as, and decisions that wait for the body or for webhooks.
+
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hoop_schema::kinds::request::{Cause, Decision, Effect, User};
 use http::HeaderMap;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::impersonation;
-use crate::policy::{BodyFact, Facts, Policy, Verdict};
+use crate::policy::{BodyFact, Facts, Policy, Step, Verdict};
+use crate::policy_in_force::InForce;
 use crate::request_body;
 use crate::status::Refusal;
+
+/// How long one request waits for webhooks in all; the API server's bound for one of its own.
+const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the client sends along.
 pub(super) enum Sent {
@@ -53,21 +61,68 @@ pub(super) fn acting_as(
     }
 }
 
-/// The policy's verdict; the body is read if a rule asks for it.
+/// The policy's verdict; the body is read and webhooks are asked as far as rules want to know.
 pub(super) async fn verdict(
-    policy: &Policy,
+    in_force: &InForce,
     facts: Facts<'_>,
     sent: &mut Sent,
     limits: &Limits,
 ) -> Result<Verdict, Refusal> {
-    if let Some(verdict) = policy.decide(&facts) {
-        return Ok(verdict);
+    let body = OnceLock::new();
+    let mut asking = Asking::new(in_force, facts);
+    loop {
+        match asking.step().await {
+            Step::Decided(verdict) => return Ok(*verdict),
+            Step::NeedsWebhook(_) => {}
+            Step::NeedsBody => {
+                let waiting = std::mem::replace(sent, Sent::Arrived(Bytes::new()));
+                let bytes = waiting.bytes(limits).await?;
+                *sent = Sent::Arrived(bytes.clone());
+                let bytes: &Bytes = body.get_or_init(|| bytes);
+                asking.facts = asking.facts.with_body(BodyFact::Read(bytes));
+            }
+        }
     }
-    let waiting = std::mem::replace(sent, Sent::Arrived(Bytes::new()));
-    let bytes = waiting.bytes(limits).await?;
-    *sent = Sent::Arrived(bytes.clone());
-    let verdict = policy.decide(&facts.with_body(BodyFact::Read(&bytes)));
-    Ok(verdict.expect("nothing is left to wait for once the body is read"))
+}
+
+/// What the policy would say of a request that nobody sent; nothing when only its body could tell.
+pub(super) async fn would_be(in_force: &InForce, facts: Facts<'_>) -> Option<Decision> {
+    let mut asking = Asking::new(in_force, facts.with_body(BodyFact::Unknown));
+    loop {
+        match asking.step().await {
+            Step::Decided(verdict) => return Some(verdict.decision),
+            Step::NeedsWebhook(_) => {}
+            Step::NeedsBody => return None,
+        }
+    }
+}
+
+/// A decision that goes on from answer to answer. Ends: every webhook is asked once.
+struct Asking<'a> {
+    in_force: &'a InForce,
+    facts: Facts<'a>,
+    deadline: Instant,
+}
+
+impl<'a> Asking<'a> {
+    fn new(in_force: &'a InForce, facts: Facts<'a>) -> Self {
+        Self {
+            in_force,
+            facts,
+            deadline: Instant::now() + WEBHOOKS_TIMEOUT,
+        }
+    }
+
+    /// Decides as far as that goes, and asks the webhook if it takes one.
+    async fn step(&mut self) -> Step {
+        let step = self.in_force.policy.decide(&self.facts);
+        if let Step::NeedsWebhook(webhook) = &step {
+            let webhooks = &self.in_force.webhooks;
+            let answer = webhooks.ask(webhook, &self.facts, self.deadline).await;
+            self.facts.answer(webhook.clone(), answer);
+        }
+        step
+    }
 }
 
 /// A service account as the cluster knows it; the API server adds its groups.

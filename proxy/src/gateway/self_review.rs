@@ -1,11 +1,15 @@
 //! Answers to "may I?" (`kubectl auth can-i`): the cluster's own, joined with the policy. Both have to allow.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::policy::{BodyFact, Facts, Policy, ReviewedRules, hypothetical};
+use super::judging;
+use crate::policy::{Facts, Policy, ReviewedRules, hypothetical};
+use crate::policy_in_force::{InForce, PolicyInForce};
 use crate::request_info::RequestInfo;
 use crate::upstream::UpstreamBody;
 use hoop_schema::kinds::request::Effect;
@@ -16,11 +20,12 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Puts the joined answer in the place of the cluster's. What is no such answer stays as it is; one that cannot be
 /// joined says no.
 pub(super) async fn join(
-    policy: &Policy,
+    policy: &PolicyInForce,
     facts: &Facts<'_>,
     question: &[u8],
     response: &mut Response<UpstreamBody>,
 ) {
+    let in_force = Arc::clone(&policy.current());
     let resource = facts.info.resource();
     if !response.status().is_success() || resource == "selfsubjectreviews" {
         return;
@@ -35,9 +40,9 @@ pub(super) async fn join(
             if resource == "selfsubjectaccessreviews" {
                 // The answer repeats the question, in JSON, as the API server understood it; kubectl asks in protobuf.
                 let asked = hypothetical(&answer).or_else(|| hypothetical(question));
-                join_access(policy, facts, asked, &mut review["status"]);
+                join_access(&in_force, facts, asked, &mut review["status"]).await;
             } else {
-                join_rules(policy, facts, question, &mut review["status"]);
+                join_rules(&in_force.policy, facts, question, &mut review["status"]);
             }
             Bytes::from(review.to_string())
         }
@@ -61,11 +66,16 @@ async fn read(body: &mut UpstreamBody) -> Option<Bytes> {
     Some(answer.freeze())
 }
 
-fn join_access(policy: &Policy, facts: &Facts<'_>, asked: Option<RequestInfo>, status: &mut Value) {
-    let decision = asked.and_then(|asked| {
-        let facts = facts.about(&asked).with_body(BodyFact::Unknown);
-        policy.decide(&facts).map(|verdict| verdict.decision)
-    });
+async fn join_access(
+    in_force: &InForce,
+    facts: &Facts<'_>,
+    asked: Option<RequestInfo>,
+    status: &mut Value,
+) {
+    let decision = match &asked {
+        Some(asked) => judging::would_be(in_force, facts.about(asked)).await,
+        None => None,
+    };
     let why = match decision {
         Some(decision) if decision.effect == Effect::Allow => {
             if !decision.message.is_empty() && status["allowed"] == true {

@@ -16,6 +16,7 @@
 //!     requests:                                   # METHOD and target, as kubectl -v=6 shows them
 //!       - GET /api/v1/namespaces/shop/pods
 //!     body: '{"spec": {"replicas": 0}}'           # what each of them sends
+//!     webhooks: {change-calendar: denied}         # what webhooks say: allowed | denied | noOpinion | failed
 //!     expect: allow                               # allow | deny | approve
 //!     profile: viewer                             # which profile and rule decide
 //!     rule: read-workloads
@@ -28,19 +29,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use hoop_schema::Timestamp;
 use hoop_schema::kinds::request::{Decision, Effect, User};
 
+use super::decide::Step;
 use super::document::MODES;
 use super::facts::{BodyFact, Facts, Through};
+use super::webhook::Answer;
 use super::{Policy, PolicyErrors, Verdict};
 use crate::mask::MaskMode;
 use crate::request_info;
-use crate::yaml::{self, Entries, Mistakes, Node};
+use crate::yaml::{self, Entries, Mistakes, Node, Value, suggestion};
 
 /// The time of a case that names none: Monday, 2026-11-23, 12:00 UTC.
 const DEFAULT_TIME_MICROS: i64 = 1_795_435_200_000_000;
 
-const CASE_KEYS: [&str; 17] = [
+const CASE_KEYS: [&str; 18] = [
     "name", "user", "groups", "uid", "extra", "actor", "client", "sourceIP", "time", "as",
-    "requests", "body", "expect", "profile", "rule", "mask", "masking",
+    "requests", "body", "webhooks", "expect", "profile", "rule", "mask", "masking",
 ];
 const AS_KEYS: [&str; 4] = ["user", "groups", "uid", "extra"];
 
@@ -60,6 +63,7 @@ struct Case {
     time: Timestamp,
     requests: Vec<(String, u64)>,
     body: String,
+    webhooks: Vec<(String, Answer)>,
     expect: Effect,
     profile: Option<String>,
     rule: Option<String>,
@@ -127,17 +131,29 @@ impl Case {
             actor: self.actor.as_deref(),
             client: self.client.as_deref(),
         };
-        let facts = Facts::new(&self.user, &info, self.source_ip, self.time)
+        let mut facts = Facts::new(&self.user, &info, self.source_ip, self.time)
             .through(through)
             .with_body(BodyFact::Read(self.body.as_bytes()));
+        for (name, answer) in &self.webhooks {
+            let Some(webhook) = policy.webhook(name) else {
+                return Some(format!("the policy has no webhook \"{name}\""));
+            };
+            facts.answer(webhook.clone(), answer.clone());
+        }
         let (decision, masking) = match &self.acting_as {
             Some(asked) => (policy.impersonate(&facts, asked), None),
             None => match policy.decide(&facts) {
-                Some(verdict) => {
+                Step::Decided(verdict) => {
                     let failure = self.masking_failure(&verdict);
                     (verdict.decision, failure)
                 }
-                None => return Some("the policy waits for the body".to_owned()),
+                Step::NeedsBody => return Some("the policy waits for the body".to_owned()),
+                Step::NeedsWebhook(webhook) => {
+                    let name = &webhook.name;
+                    return Some(format!(
+                        "webhook \"{name}\" would be asked: say in \"webhooks\" what it answers"
+                    ));
+                }
             },
         };
         let matches = decision.effect == self.expect
@@ -249,6 +265,7 @@ fn read_case(node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
             .map(|(request, line)| (request.to_owned(), line))
             .collect(),
         body: text("body", mistakes).unwrap_or_default(),
+        webhooks: read_answers(&entries, mistakes),
         expect: expect?,
         profile: text("profile", mistakes),
         rule: text("rule", mistakes),
@@ -259,6 +276,32 @@ fn read_case(node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
             .texts("masking", mistakes)
             .map(|texts| texts.into_iter().map(|(text, _)| text.to_owned()).collect()),
     })
+}
+
+/// `webhooks`: what each says.
+fn read_answers(entries: &Entries<'_>, mistakes: &mut Mistakes) -> Vec<(String, Answer)> {
+    let Some(node) = entries.get("webhooks") else {
+        return Vec::new();
+    };
+    let Value::Map(pairs) = &node.value else {
+        mistakes.note(node.line, "\"webhooks\" must be a map: NAME: ANSWER");
+        return Vec::new();
+    };
+    let mut answers = Vec::new();
+    for (name, word) in pairs {
+        let Some(word) = mistakes.text(word, &name.text) else {
+            continue;
+        };
+        match Answer::stated(word) {
+            Some(answer) => answers.push((name.text.clone(), answer)),
+            None => {
+                let meant = suggestion(word, Answer::WORDS.into_iter());
+                let message = format!("\"{word}\" is no answer of a webhook: {meant}");
+                mistakes.note(name.line, message);
+            }
+        }
+    }
+    answers
 }
 
 fn read_user(entries: &Entries<'_>, mistakes: &mut Mistakes) -> Option<User> {

@@ -8,28 +8,55 @@ use super::facts::Facts;
 use super::impersonation::never_asserted;
 use super::profile::{Found, Judged, Profile, judge};
 use super::rule::{EXEC, Rule, Scope};
+use super::webhook::Webhook;
 use super::{BUILT_IN, BodyFact, Policy, Verdict};
 use crate::request_info::RequestInfo;
 
 /// The most rules whose doubts a refusal names: the first says enough, a few help to find the one that was meant.
 const DOUBTS_MAX: usize = 3;
 
+/// How far a decision came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// To its end.
+    Decided(Box<Verdict>),
+    /// A rule that could decide asks for the body, which is not read yet.
+    NeedsBody,
+    /// A rule that could decide asks this webhook, whose answer is not known yet.
+    NeedsWebhook(Arc<Webhook>),
+}
+
+impl Step {
+    /// The verdict, if the decision came to its end.
+    pub fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Decided(verdict) => Some(*verdict),
+            Self::NeedsBody | Self::NeedsWebhook(_) => None,
+        }
+    }
+}
+
 impl Policy {
-    /// Decides about a request of an authenticated user; nothing when that takes the body, which is not read yet.
-    pub fn decide(&self, facts: &Facts<'_>) -> Option<Verdict> {
+    /// Decides about a request of an authenticated user, as far as that goes with what is known.
+    pub fn decide(&self, facts: &Facts<'_>) -> Step {
         let (user, info) = (facts.user, facts.info);
         let profiles = self.profiles_of(user, facts.through);
-        if let Some(verdict) = self.built_in(facts, &profiles) {
-            return verdict;
+        if let Some(step) = self.built_in(facts, &profiles) {
+            return step;
         }
         let verb = policy_verb(info);
         let mut doubts = Vec::new();
         for profile in profiles {
             match profile.first_match(facts, verb, &mut doubts) {
                 Found::Rule(rule, why) => {
-                    return Some(self.by_rule(user, info, profile, rule, why));
+                    let effect = (rule.effect, Cause::Rule);
+                    return self.by_rule(facts, profile, rule, effect, why);
                 }
-                Found::NeedsBody => return None,
+                Found::Refused(rule, cause, why) => {
+                    return self.by_rule(facts, profile, rule, (Effect::Deny, cause), Some(why));
+                }
+                Found::NeedsBody => return Step::NeedsBody,
+                Found::NeedsWebhook(webhook) => return Step::NeedsWebhook(Arc::clone(webhook)),
                 Found::Nothing => {}
             }
         }
@@ -46,7 +73,7 @@ impl Policy {
         for (rule, why) in doubts.into_iter().take(DOUBTS_MAX) {
             decision.message += &format!("; rule \"{}\" does not, since {why}", rule.name);
         }
-        Some(Verdict::plain(decision))
+        Step::Decided(Box::new(Verdict::plain(decision)))
     }
 
     /// Decides about somebody who asks to act as `asked`. What they then may do is for [`Policy::decide`], and for the
@@ -81,12 +108,16 @@ impl Policy {
                     }
                     continue;
                 }
-                match judge(rule, rule.holds(facts)) {
+                match judge(rule, rule.holds(facts), facts) {
                     Judged::Decides(why) => {
                         return self.impersonation_by_rule(user, asked, profile, rule, why);
                     }
                     Judged::Passes(Some(why)) => nearest = nearest.or(Some(why)),
-                    Judged::Passes(None) | Judged::NeedsBody => {}
+                    // Such rules ask for neither.
+                    Judged::Passes(None)
+                    | Judged::Refuses(..)
+                    | Judged::NeedsBody
+                    | Judged::NeedsWebhook(_) => {}
                 }
             }
         }
@@ -119,11 +150,7 @@ impl Policy {
     }
 
     /// Discovery, health and questions about oneself, which every policy answers.
-    #[expect(
-        clippy::option_option,
-        reason = "the inner one is that of `decide`, the outer one says whether this is such a request"
-    )]
-    fn built_in(&self, facts: &Facts<'_>, profiles: &[&Profile]) -> Option<Option<Verdict>> {
+    fn built_in(&self, facts: &Facts<'_>, profiles: &[&Profile]) -> Option<Step> {
         let info = facts.info;
         let is_cheap = info.is_discovery() || info.is_health();
         if !is_cheap && !info.is_self_review() {
@@ -142,44 +169,51 @@ impl Policy {
         if verdict.act_as.is_some() && info.resource() == "selfsubjectaccessreviews" {
             // Whom the cluster sees depends on what the question is about.
             let BodyFact::Read(body) = facts.body else {
-                return Some(None);
+                return Some(Step::NeedsBody);
             };
             if let Some(asked) = super::hypothetical(body) {
                 let facts = facts.about(&asked).with_body(BodyFact::Unknown);
-                verdict.act_as = self.decide(&facts).and_then(|verdict| verdict.act_as);
+                let verdict_asked = self.decide(&facts.without_webhooks()).verdict();
+                verdict.act_as = verdict_asked.and_then(|verdict| verdict.act_as);
             }
         }
-        Some(Some(verdict))
+        Some(Step::Decided(Box::new(verdict)))
     }
 
     fn by_rule(
         &self,
-        user: &User,
-        info: &RequestInfo,
+        facts: &Facts<'_>,
         profile: &Profile,
         rule: &Rule,
+        (effect, cause): (Effect, Cause),
         why: Option<String>,
-    ) -> Verdict {
-        let mut decision = self.decision(rule.effect, Cause::Rule, Some((profile, rule)));
-        let by = match rule.effect {
+    ) -> Step {
+        let mut decision = self.decision(effect, cause, Some((profile, rule)));
+        let by = match effect {
             Effect::Allow => None,
             Effect::Deny => Some("refused"),
             Effect::Hold => Some("held for an approval"),
         };
         match by {
-            // An allowing rule says why only about a question without a body.
+            // An allowing rule says why only where it depends on more than its words.
             None => decision.message = why.unwrap_or_else(|| rule.message.clone()),
             Some(by) => {
                 decision.message = format!(
                     "{}: {by} by rule \"{}\" of profile \"{}\"",
-                    forbidden(user, info),
+                    forbidden(facts.user, facts.info),
                     rule.name,
                     profile.name,
                 );
                 add_reasons(&mut decision.message, why.as_deref(), &rule.message);
             }
         }
-        Verdict {
+        for failed in facts.failed_open() {
+            if !decision.message.is_empty() {
+                decision.message += "; ";
+            }
+            decision.message += &failed;
+        }
+        Step::Decided(Box::new(Verdict {
             decision,
             mask: rule.mask,
             record_mask: rule.record_mask,
@@ -189,7 +223,7 @@ impl Policy {
             class: rule.class.clone(),
             body_class: rule.body_class.clone(),
             act_as: profile.act_as.clone(),
-        }
+        }))
     }
 
     fn decision(&self, effect: Effect, cause: Cause, by: Option<(&Profile, &Rule)>) -> Decision {

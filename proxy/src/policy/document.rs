@@ -27,6 +27,7 @@
 //!         durability: log             # log | spool | best_effort
 //!         class: standard             # retention class of the events
 //!         bodyClass: short            # retention class of the bodies; default: as the events
+//!         webhook: change-calendar    # asked when the conditions hold; see docs/policy.md
 //!         accept: [includes-exec]     # what `hoop policy check` warns of and is meant
 //!         message: ask the platform team   # added to the answer of a refusal
 //!       - nonResourceURLs: [/metrics, /debug/*]   # instead of apiGroups and resources
@@ -39,6 +40,17 @@
 //!           extra: ["example.com/ticket=*"]      # KEY=VALUE
 //!           serviceAccounts: ["shop:web"]
 //!         effect: allow
+//! webhooks:
+//!   - name: change-calendar
+//!     url: https://calendar.example.com/authorize   # http:// on this machine only
+//!     certificateAuthority: /etc/hoop/calendar-ca.pem    # default: the authorities of the machine
+//!     clientCertificate: /etc/hoop/calendar.crt     # optional, with clientKey
+//!     clientKey: /etc/hoop/calendar.key
+//!     tokenFile: /etc/hoop/calendar-token           # optional bearer token
+//!     timeout: 3s                     # at most 30s
+//!     failurePolicy: Deny             # Deny | NoOpinion
+//!     authorizedTTL: 0s               # how long an answer is good for the same question; at most 1h
+//!     unauthorizedTTL: 0s
 //! masking:                            # what is masked besides Secrets; see docs/masking.md
 //!   - name: tokens
 //!     fields:                         # default: every text, in objects, logs and streams
@@ -52,18 +64,21 @@
 
 mod masking;
 mod rule;
+mod webhook;
 
 use std::sync::Arc;
 
 use super::impersonation::SERVICE_ACCOUNT;
 use super::profile::{Profile, Subjects};
 use super::rule::{Rule, TextPattern};
+use super::webhook::Webhook;
 use super::{BUILT_IN, PolicyErrors};
 use crate::mask::MaskingRule;
 use crate::yaml::{self, Mistakes, Node};
 pub(super) use masking::MODES;
 use masking::MaskingRules;
 use rule::read_rule;
+use webhook::Webhooks;
 
 /// The most rules one policy may have: keeps loading and the index within a few MiB.
 pub(super) const RULES_MAX: usize = 50_000;
@@ -80,6 +95,14 @@ pub(super) struct Document {
     pub(super) profiles: Vec<Profile>,
     /// The masking rules, each with its line.
     pub(super) masking: Vec<(Arc<MaskingRule>, u64)>,
+    pub(super) webhooks: Vec<Arc<Webhook>>,
+}
+
+/// What rules refer to by name.
+#[derive(Default)]
+struct Named {
+    masking: MaskingRules,
+    webhooks: Webhooks,
 }
 
 /// Reads a policy.
@@ -87,15 +110,18 @@ pub(super) fn read(text: &str) -> Result<Document, PolicyErrors> {
     let root = yaml::read(text)?;
     let mut mistakes = Mistakes::default();
     let mut profiles: Vec<Profile> = Vec::new();
-    let mut masking = MaskingRules::default();
-    if let Some(entries) = mistakes.map(&root, "a policy", &["masking", "profiles"])
+    let mut named = Named::default();
+    if let Some(entries) = mistakes.map(&root, "a policy", &["masking", "profiles", "webhooks"])
         && let Some(node) = entries.require("profiles", &mut mistakes)
     {
         if let Some(rules) = entries.get("masking") {
-            masking = MaskingRules::read(rules, &mut mistakes);
+            named.masking = MaskingRules::read(rules, &mut mistakes);
+        }
+        if let Some(webhooks) = entries.get("webhooks") {
+            named.webhooks = Webhooks::read(webhooks, &mut mistakes);
         }
         for item in mistakes.list(node, "profiles") {
-            let Some(profile) = read_profile(item, &mut masking, &mut mistakes) else {
+            let Some(profile) = read_profile(item, &mut named, &mut mistakes) else {
                 continue;
             };
             if profiles.iter().any(|other| other.name == profile.name) {
@@ -114,7 +140,8 @@ pub(super) fn read(text: &str) -> Result<Document, PolicyErrors> {
     mistakes.into_result()?;
     Ok(Document {
         profiles,
-        masking: masking.into_rules(),
+        masking: named.masking.into_rules(),
+        webhooks: named.webhooks.into_list(),
     })
 }
 
@@ -130,11 +157,7 @@ fn check_size(root: &Node, profiles: &[Profile], mistakes: &mut Mistakes) {
     }
 }
 
-fn read_profile(
-    node: &Node,
-    masking: &mut MaskingRules,
-    mistakes: &mut Mistakes,
-) -> Option<Profile> {
+fn read_profile(node: &Node, named: &mut Named, mistakes: &mut Mistakes) -> Option<Profile> {
     let entries = mistakes.map(node, "a profile", &PROFILE_KEYS)?;
     let name = entries.require("name", mistakes);
     let name = name.and_then(|name| mistakes.text(name, "name"));
@@ -148,7 +171,7 @@ fn read_profile(
         .list(rules, "rules")
         .iter()
         .enumerate()
-        .filter_map(|(i, rule)| read_rule(rule, i + 1, masking, mistakes))
+        .filter_map(|(i, rule)| read_rule(rule, i + 1, named, mistakes))
         .collect();
     Some(Profile::new(name?.to_owned(), subjects?, act_as, rules))
 }

@@ -1,9 +1,12 @@
 //! Why a policy decides as it does: every rule that was tried, and what kept it from deciding.
 
+use hoop_schema::kinds::request::Effect;
+
 use super::decide::policy_verb;
 use super::facts::Facts;
 use super::profile::{Judged, judge};
 use super::rule::Holds;
+use super::webhook::Known;
 use super::{Policy, Verdict};
 
 /// The most rules that are named: more than anybody reads.
@@ -20,6 +23,8 @@ pub struct Explanation {
     pub tried: Vec<Tried>,
     /// Number of further rules before it.
     pub tried_more: usize,
+    /// The webhooks that would be asked, each once: the decision is as said if they allow.
+    pub webhooks: Vec<String>,
 }
 
 /// A rule that did not decide.
@@ -36,13 +41,15 @@ pub struct Tried {
 }
 
 impl Policy {
-    /// Decides as [`Policy::decide`] does and says why; nothing when that takes a body which is not read.
+    /// Decides as [`Policy::decide`] does and says why; nothing when that takes a body or a webhook's answer that the
+    /// facts do not have.
     pub fn explain(&self, facts: &Facts<'_>) -> Option<Explanation> {
         let mut explanation = Explanation {
-            verdict: self.decide(facts)?,
+            verdict: self.decide(facts).verdict()?,
             line: None,
             tried: Vec::new(),
             tried_more: 0,
+            webhooks: Vec::new(),
         };
         if explanation.verdict.decision.profile.as_deref() == Some(super::BUILT_IN) {
             return Some(explanation);
@@ -61,8 +68,23 @@ impl Policy {
                             )),
                             _ => None,
                         };
-                        match judge(rule, holds) {
-                            Judged::Decides(_) | Judged::NeedsBody => {
+                        let judged = judge(rule, holds, facts);
+                        let asks = match &judged {
+                            Judged::Decides(_) => true,
+                            Judged::Passes(why) => rule.effect == Effect::Deny && why.is_some(),
+                            _ => false,
+                        };
+                        if let (true, Some(webhook)) = (asks, &rule.webhook)
+                            && matches!(facts.known(webhook), Known::Open)
+                            && !explanation.webhooks.contains(&webhook.name)
+                        {
+                            explanation.webhooks.push(webhook.name.clone());
+                        }
+                        match judged {
+                            Judged::Decides(_)
+                            | Judged::Refuses(..)
+                            | Judged::NeedsBody
+                            | Judged::NeedsWebhook(_) => {
                                 explanation.line = Some(rule.line);
                                 return Some(explanation);
                             }

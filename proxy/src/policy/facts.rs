@@ -6,7 +6,7 @@ mod object;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelMapKey, CelString, CelTimestamp};
 use cel::common::value::{CowVal, Val};
@@ -17,6 +17,7 @@ use hoop_schema::kinds::request::User;
 
 use self::object::Parsed;
 use super::AUTHENTICATED;
+use super::webhook::{Answer, FailurePolicy, Known, Webhook};
 use crate::request_info::RequestInfo;
 
 /// The variables of conditions that take the body to be read.
@@ -37,6 +38,7 @@ pub struct Facts<'a> {
     pub through: Through<'a>,
     /// What they send along.
     pub body: BodyFact<'a>,
+    webhooks: Webhooks,
     values: Values,
 }
 
@@ -69,6 +71,14 @@ pub(super) enum Object<'a> {
     Read,
 }
 
+/// What webhooks said.
+#[derive(Debug, Clone, Default)]
+struct Webhooks {
+    answers: Vec<(Arc<Webhook>, Answer)>,
+    /// Those that said nothing are not asked.
+    open: bool,
+}
+
 #[derive(Debug, Default)]
 struct Values {
     request: OnceLock<Box<dyn Val>>,
@@ -88,6 +98,7 @@ impl<'a> Facts<'a> {
             now,
             through: Through::default(),
             body: BodyFact::Unread,
+            webhooks: Webhooks::default(),
             values: Values::default(),
         }
     }
@@ -115,6 +126,38 @@ impl<'a> Facts<'a> {
             values: Values::default(),
             ..self
         }
+    }
+
+    /// Adds the answer of a webhook, for all rules that ask it.
+    pub fn answer(&mut self, webhook: Arc<Webhook>, answer: Answer) {
+        self.webhooks.answers.push((webhook, answer));
+    }
+
+    /// The same, and no webhook is asked: what those without an answer would say is left open.
+    #[must_use]
+    pub fn without_webhooks(mut self) -> Self {
+        self.webhooks.open = true;
+        self
+    }
+
+    pub(super) fn known(&self, webhook: &Webhook) -> Known<'_> {
+        let mut answers = self.webhooks.answers.iter();
+        match answers.find(|(asked, _)| asked.name == webhook.name) {
+            Some((_, answer)) => Known::Answered(answer),
+            None if self.webhooks.open => Known::Open,
+            None => Known::Unasked,
+        }
+    }
+
+    /// The webhooks that failed without that being a refusal, in words.
+    pub(super) fn failed_open(&self) -> impl Iterator<Item = String> {
+        let answers = self.webhooks.answers.iter();
+        answers.filter_map(|(webhook, answer)| match answer {
+            Answer::Failed(why) if webhook.failure_policy == FailurePolicy::NoOpinion => {
+                Some(webhook.failed_open(why))
+            }
+            _ => None,
+        })
     }
 
     pub(super) fn object(&self) -> Object<'_> {

@@ -9,6 +9,7 @@ use hoop_schema::kinds::request::Effect;
 use super::Policy;
 use super::profile::Profile;
 use super::rule::{EXEC, ResourcePattern, Rule, Scope, TextPattern};
+use super::webhook::FailurePolicy;
 use crate::mask::MaskMode;
 
 /// Profiles with more rules than this are not searched for unreachable ones, since the search is quadratic.
@@ -72,6 +73,10 @@ codes! {
     StreamsShow = "streams-show",
     /// A masking rule that no rule names.
     UnusedMasking = "unused-masking",
+    /// When its webhook fails, the request may go through all the same.
+    WebhookFailsOpen = "webhook-fails-open",
+    /// A webhook that no rule asks.
+    UnusedWebhook = "unused-webhook",
 }
 
 /// A request that is more than it looks.
@@ -180,6 +185,7 @@ impl Policy {
         for profile in &self.profiles {
             unreachable(profile, &mut lints);
             for (number, rule) in profile.rules.iter().enumerate() {
+                webhook(rule, &profile.rules[number + 1..], &mut lints);
                 if rule.effect != Effect::Deny {
                     let earlier = &profile.rules[..number];
                     probe(rule, earlier, &mut lints);
@@ -189,8 +195,29 @@ impl Policy {
             }
         }
         self.unused_masking(&mut lints);
+        self.unused_webhooks(&mut lints);
         lints.sort_by_key(|lint| lint.line);
         lints
+    }
+
+    fn unused_webhooks(&self, lints: &mut Vec<Lint>) {
+        let rules = self.profiles.iter().flat_map(|profile| &profile.rules);
+        for webhook in &self.webhooks {
+            let asks = |rule: &Rule| {
+                let asked = rule.webhook.as_ref();
+                asked.is_some_and(|asked| asked.name == webhook.name)
+            };
+            if !rules.clone().any(asks) {
+                lints.push(Lint {
+                    line: webhook.line,
+                    code: LintCode::UnusedWebhook,
+                    message: format!(
+                        "webhook \"{}\" is never asked: name it in \"webhook\" of a rule, or remove it",
+                        webhook.name
+                    ),
+                });
+            }
+        }
     }
 
     fn unused_masking(&self, lints: &mut Vec<Lint>) {
@@ -213,6 +240,33 @@ impl Policy {
             }
         }
     }
+}
+
+/// A webhook whose failure lets the request go on to where it is allowed.
+fn webhook(rule: &Rule, later: &[Rule], lints: &mut Vec<Lint>) {
+    let Some(webhook) = &rule.webhook else { return };
+    if webhook.failure_policy == FailurePolicy::Deny {
+        return;
+    }
+    let name = &webhook.name;
+    let message = if rule.effect == Effect::Deny {
+        format!(
+            "rule \"{}\" refuses nothing while webhook \"{name}\" does not answer (failurePolicy: NoOpinion); leave the \
+             failure policy out to refuse then",
+            rule.name
+        )
+    } else {
+        let allows = later
+            .iter()
+            .find(|other| other.effect == Effect::Allow && other.covers(rule));
+        let Some(other) = allows else { return };
+        format!(
+            "while webhook \"{name}\" does not answer (failurePolicy: NoOpinion), rule \"{}\" in line {} allows what \
+             rule \"{}\" asks it about; leave the failure policy out to refuse then",
+            other.name, other.line, rule.name
+        )
+    };
+    note(rule, LintCode::WebhookFailsOpen, message, lints);
 }
 
 /// Masking rules that look into texts, on a rule that forwards ports.
@@ -284,7 +338,7 @@ fn probe(rule: &Rule, earlier: &[Rule], lints: &mut Vec<Lint>) {
         let named = names(rule, probe.resource);
         let denied = earlier.iter().any(|other| {
             other.effect == Effect::Deny
-                && other.when.is_empty()
+                && other.is_plain()
                 && touches(other, probe, verb)
                 && narrows_less(other, rule)
         });

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hoop_schema::kinds::request::Effect;
+use hoop_schema::kinds::request::{Cause, Effect};
 
 use super::facts::{Facts, Through};
 use super::rule::{Holds, ResourcePattern, Rule, Scope, TextPattern};
+use super::webhook::{Ruled, Webhook};
 use crate::request_info::RequestInfo;
 
 /// What a group of people may do.
@@ -40,10 +41,14 @@ pub(super) struct Subjects {
 /// What the rules of a profile say of a request.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// This rule decides; with why, when it does so because its conditions are in doubt.
+    /// This rule decides; with why, when that is not in its words.
     Rule(&'a Rule, Option<String>),
+    /// The webhook of this rule refuses, or fails.
+    Refused(&'a Rule, Cause, String),
     /// A rule that could decide asks for the body.
     NeedsBody,
+    /// Or for this webhook's answer.
+    NeedsWebhook(&'a Arc<Webhook>),
     /// None of them.
     Nothing,
 }
@@ -134,9 +139,11 @@ impl Profile {
             };
             let rule = &self.rules[next as usize];
             if rule.matches(facts.info, verb) {
-                match judge(rule, rule.holds(facts)) {
+                match judge(rule, rule.holds(facts), facts) {
                     Judged::Decides(why) => return Found::Rule(rule, why),
+                    Judged::Refuses(cause, why) => return Found::Refused(rule, cause, why),
                     Judged::NeedsBody => return Found::NeedsBody,
+                    Judged::NeedsWebhook(webhook) => return Found::NeedsWebhook(webhook),
                     Judged::Passes(Some(why)) => doubts.push((rule, why)),
                     Judged::Passes(None) => {}
                 }
@@ -179,19 +186,40 @@ impl Profile {
     }
 }
 
-/// What a rule whose words match does, given its conditions.
+/// What a rule whose words match does, given its conditions and its webhook's answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Judged {
-    /// It decides; with why, when that is for doubt.
+pub(super) enum Judged<'a> {
+    /// It decides; with why, when that is not in its words.
     Decides(Option<String>),
-    /// The next rule is tried; with why, when that is for doubt.
+    /// The request is refused, whatever the rule's effect.
+    Refuses(Cause, String),
+    /// The next rule is tried; with why, when that is not for a condition that is plainly false.
     Passes(Option<String>),
     NeedsBody,
+    NeedsWebhook(&'a Arc<Webhook>),
+}
+
+/// Conditions come first: the webhook is asked when they hold, and when the rule counts for doubt.
+pub(super) fn judge<'a>(rule: &'a Rule, holds: Holds, facts: &Facts<'_>) -> Judged<'a> {
+    let judged = by_conditions(rule, holds);
+    let (Judged::Decides(doubt), Some(webhook)) = (&judged, &rule.webhook) else {
+        return judged;
+    };
+    let with_doubt = |why: String| match doubt {
+        Some(doubt) => format!("{doubt}, and {why}"),
+        None => why,
+    };
+    match webhook.ruled(rule.effect, facts.known(webhook)) {
+        Ruled::Decides(why) => Judged::Decides(Some(with_doubt(why))),
+        Ruled::Refuses(cause, why) => Judged::Refuses(cause, with_doubt(why)),
+        Ruled::Passes(why) => Judged::Passes(Some(why)),
+        Ruled::Unasked => Judged::NeedsWebhook(webhook),
+    }
 }
 
 /// In doubt the answer is no: a rule that denies or holds matches, one that allows does not. About a question without
 /// a body, what it would say is left open: the rest of the rule counts if it allows.
-pub(super) fn judge(rule: &Rule, holds: Holds) -> Judged {
+fn by_conditions(rule: &Rule, holds: Holds) -> Judged<'_> {
     let allows = rule.effect == Effect::Allow;
     match holds {
         Holds::Yes => Judged::Decides(None),

@@ -221,7 +221,7 @@ fn join_resources(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut Reviewe
                 if is_blocked(&atom, &rules[..number], &mut open) {
                     continue;
                 }
-                open |= !rule.when.is_empty();
+                open |= !rule.is_plain();
                 let verbs = lines
                     .entry((atom.group, atom.resource.text(), atom.names))
                     .or_default();
@@ -384,7 +384,7 @@ fn is_blocked(atom: &Atom, earlier: &[&Rule], open: &mut bool) -> bool {
         {
             continue;
         }
-        let whole = rule.when.is_empty()
+        let whole = rule.is_plain()
             && names.is_empty()
             && rule.verbs.iter().any(|v| *v == atom.verb || v == "*")
             && groups.iter().any(|g| *g == atom.group || g == "*")

@@ -9,6 +9,7 @@ use super::condition::{Condition, Truth};
 use super::facts::Facts;
 use super::impersonation::Targets;
 use super::lint::LintCode;
+use super::webhook::Webhook;
 use crate::mask::{MaskMode, Masking};
 use crate::request_info::RequestInfo;
 
@@ -28,6 +29,8 @@ pub(super) struct Rule {
     pub(super) scope: Scope,
     /// All of them must hold.
     pub(super) when: Vec<Condition>,
+    /// Asked when they do.
+    pub(super) webhook: Option<Arc<Webhook>>,
     pub(super) mask: MaskMode,
     pub(super) record_mask: MaskMode,
     /// Masking rules that hold as well.
@@ -160,6 +163,11 @@ impl Rule {
         all
     }
 
+    /// Whether its words are all that counts.
+    pub(super) fn is_plain(&self) -> bool {
+        self.when.is_empty() && self.webhook.is_none()
+    }
+
     /// How many pairs of resource and namespace the index holds for it.
     pub(super) fn pairs(&self) -> usize {
         match &self.scope {
@@ -174,7 +182,7 @@ impl Rule {
 
     /// Whether every request that `other` decides is decided by this one too, as far as can be seen from the words.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        if !self.when.is_empty() {
+        if !self.is_plain() {
             return false;
         }
         let verbs =

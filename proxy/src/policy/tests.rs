@@ -13,6 +13,7 @@ mod lints;
 mod masking;
 mod reviews;
 mod samples;
+mod webhooks;
 
 const SAMPLE: &str = include_str!("../../../deploy/policies/sample.yaml");
 
@@ -31,7 +32,7 @@ fn decide(policy: &Policy, user: &User, method: &str, target: &str) -> Verdict {
 fn decide_with(policy: &Policy, user: &User, method: &str, target: &str, body: &str) -> Verdict {
     let info = parse(method, target).expect("a request that the gateway takes");
     let facts = facts(user, &info).with_body(BodyFact::Read(body.as_bytes()));
-    let verdict = policy.decide(&facts).expect("the body is read");
+    let verdict = policy.decide(&facts).verdict().expect("the body is read");
     let explained = policy.explain(&facts).expect("the body is read");
     assert_eq!(explained.verdict, verdict);
     verdict
@@ -313,7 +314,7 @@ fn whoever_acts_for_a_person_has_the_profiles_that_name_such_actors_and_no_other
     let decision = |user: &User, actor: Option<&str>, client: Option<&str>, resource: &str| {
         let info = crate::request_info::parse("GET", &format!("/api/v1/{resource}")).unwrap();
         let facts = facts(user, &info).through(Through { actor, client });
-        policy.decide(&facts).unwrap().decision
+        policy.decide(&facts).verdict().unwrap().decision
     };
     let allowed = |user: &User, actor: Option<&str>, client: Option<&str>, resource: &str| {
         decision(user, actor, client, resource).effect == Effect::Allow

@@ -20,3 +20,4 @@ mod refusals;
 mod reload;
 mod streams;
 mod tunnels;
+mod webhooks;

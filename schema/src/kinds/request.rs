@@ -192,6 +192,10 @@ pub enum Cause {
     Rule,
     /// No rule matched, so it is denied.
     NoMatch,
+    /// A webhook that the named rule asks, which denies it.
+    Webhook,
+    /// A webhook that the named rule asks, which failed to answer.
+    WebhookFailed,
     /// The caller could not be identified.
     Unauthenticated,
     /// The request is not one that the API server would understand without doubt.
@@ -220,6 +224,8 @@ impl Cause {
         match self {
             Self::Rule => "rule",
             Self::NoMatch => "no_match",
+            Self::Webhook => "webhook",
+            Self::WebhookFailed => "webhook_failed",
             Self::Unauthenticated => "unauthenticated",
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",

@@ -10,13 +10,13 @@ use crate::policy::lint::LintCode;
 use crate::policy::rule::{EXEC, EXEC_SUBRESOURCES, ResourcePattern, Rule, Scope, TextPattern};
 use crate::yaml::{Entries, Mistakes, Node, Value, suggestion};
 
-use super::masking::{MODES, MaskingRules, read_views};
-use super::{read_pattern, service_account};
+use super::masking::{MODES, read_views};
+use super::{Named, read_pattern, service_account};
 
 /// The most conditions of a rule: each costs some microseconds.
 const CONDITIONS_MAX: usize = 16;
 
-const RULE_KEYS: [&str; 18] = [
+const RULE_KEYS: [&str; 19] = [
     "name",
     "effect",
     "apiGroups",
@@ -27,6 +27,7 @@ const RULE_KEYS: [&str; 18] = [
     "nonResourceURLs",
     "impersonate",
     "when",
+    "webhook",
     "mask",
     "masking",
     "record",
@@ -71,7 +72,7 @@ const PATH_VERBS: [&str; 8] = [
 pub(super) fn read_rule(
     node: &Node,
     number: usize,
-    masking: &mut MaskingRules,
+    named: &mut Named,
     mistakes: &mut Mistakes,
 ) -> Option<Rule> {
     let entries = mistakes.map(node, "a rule", &RULE_KEYS)?;
@@ -94,6 +95,10 @@ pub(super) fn read_rule(
         None => read_scope(node, &entries, mistakes),
     };
     let when = read_conditions(&entries, scope.as_ref(), mistakes);
+    if let (Some(webhook), Some(Scope::Impersonation(_))) = (entries.get("webhook"), &scope) {
+        let message = "who somebody acts as is decided without webhooks: leave it out";
+        mistakes.note(webhook.line, message);
+    }
     let levels = [
         ("Metadata", Level::Metadata),
         ("Request", Level::Request),
@@ -112,9 +117,10 @@ pub(super) fn read_rule(
         verbs: Vec::new(),
         scope: Scope::Paths(Vec::new()),
         when,
+        webhook: named.webhooks.named(&entries, mistakes),
         mask,
         record_mask,
-        masking: masking.named(&entries, mistakes),
+        masking: named.masking.named(&entries, mistakes),
         level: choose(&entries, "record", &levels, mistakes),
         durability: choose(&entries, "durability", &durabilities, mistakes),
         class: read_class(&entries, "class", mistakes).unwrap_or_else(Class::standard),

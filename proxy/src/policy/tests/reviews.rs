@@ -134,7 +134,13 @@ fn the_request_asked_about_is_decided_as_if_it_came() {
     let allows = |question: &str| {
         let asked = hypothetical(question.as_bytes()).expect("a question");
         let facts = facts(&alice, &asked).with_body(BodyFact::Unknown);
-        policy.decide(&facts).expect("no body").decision.effect == Effect::Allow
+        policy
+            .decide(&facts)
+            .verdict()
+            .expect("no body")
+            .decision
+            .effect
+            == Effect::Allow
     };
     let of = |attributes: &str| format!(r#"{{"spec":{{"resourceAttributes":{{{attributes}}}}}}}"#);
     assert!(allows(&of(
