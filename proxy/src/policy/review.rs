@@ -3,7 +3,7 @@
 //! Both have to allow. For one request that is a plain *and*. A list of rules is intersected; RBAC's words have no
 //! exceptions and no conditions, so where the policy has such, the list says `incomplete`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hoop_schema::kinds::request::{Effect, ObjectRef, User};
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,12 @@ fn self_reviews(cluster: &ReviewedRules, joined: &mut ReviewedRules) {
     let own = cluster.resource_rules.iter().filter(|rule| {
         !rule.resources.is_empty() && rule.resources.iter().all(|r| r.starts_with("selfsubject"))
     });
-    joined.resource_rules.extend(own.cloned());
+    for rule in own {
+        // Two of the cluster's roles for everybody have the same.
+        if joined.resource_rules.len() < LINES_MAX && !joined.resource_rules.contains(rule) {
+            joined.resource_rules.push(rule.clone());
+        }
+    }
 }
 
 fn join_resources(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut ReviewedRules) {
@@ -423,6 +428,7 @@ fn join_paths(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut ReviewedRul
         .collect();
     let reads = ["get".to_owned(), "head".to_owned()];
     let mut open = false;
+    let mut lines = PathLines::default();
     for other in &cluster.non_resource_rules {
         let theirs: Vec<TextPattern> = other
             .paths
@@ -437,7 +443,7 @@ fn join_paths(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut ReviewedRul
                     narrower.or_else(|| their.covers(own).then_some(own))
                 })
             });
-            let mut kept: Vec<String> = Vec::new();
+            let mut any = false;
             for path in paths {
                 let denies = |rule: &&&Rule| {
                     matches!(&rule.scope, Scope::Paths(paths)
@@ -445,17 +451,15 @@ fn join_paths(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut ReviewedRul
                 };
                 if denied.iter().any(|rule| denies(&rule)) {
                     open = true;
-                } else if !kept.contains(&path.text()) {
-                    kept.push(path.text());
+                } else {
+                    any = true;
+                    lines.add(path.text(), &verbs);
                 }
             }
-            if !kept.is_empty() && !verbs.is_empty() {
-                joined
-                    .non_resource_rules
-                    .push(PathRule { verbs, paths: kept });
-            }
+            any && !verbs.is_empty()
         };
         add(&built_in, &reads, &[]);
+        let mut conditional = false;
         for (number, rule) in rules.iter().enumerate() {
             if let (Effect::Allow, Scope::Paths(paths)) = (rule.effect, &rule.scope) {
                 let denied: Vec<&Rule> = rules[..number]
@@ -463,10 +467,41 @@ fn join_paths(rules: &[&Rule], cluster: &ReviewedRules, joined: &mut ReviewedRul
                     .filter(|rule| rule.effect != Effect::Allow)
                     .copied()
                     .collect();
-                add(paths, &rule.verbs, &denied);
+                conditional |= add(paths, &rule.verbs, &denied) && !rule.is_plain();
             }
         }
+        open |= conditional;
     }
-    joined.non_resource_rules.truncate(LINES_MAX);
+    joined.non_resource_rules = lines.into_rules();
     joined.incomplete |= open;
+}
+
+/// Verbs by path. Several rules may allow the same, and the cluster's own list names some paths more than once.
+#[derive(Default)]
+struct PathLines(BTreeMap<String, BTreeSet<String>>);
+
+impl PathLines {
+    fn add(&mut self, path: String, verbs: &[String]) {
+        if verbs.is_empty() || (self.0.len() >= LINES_MAX && !self.0.contains_key(&path)) {
+            return;
+        }
+        self.0
+            .entry(path)
+            .or_default()
+            .extend(verbs.iter().cloned());
+    }
+
+    /// Each path once, with those that have the same verbs.
+    fn into_rules(self) -> Vec<PathRule> {
+        let mut by_verbs: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+        for (path, mut verbs) in self.0 {
+            if verbs.contains("*") {
+                verbs.retain(|verb| verb == "*");
+            }
+            let verbs = verbs.into_iter().collect();
+            by_verbs.entry(verbs).or_default().push(path);
+        }
+        let rule = |(verbs, paths)| PathRule { verbs, paths };
+        by_verbs.into_iter().map(rule).collect()
+    }
 }

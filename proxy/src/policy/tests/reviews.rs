@@ -115,7 +115,7 @@ fn paths_are_joined_with_what_every_policy_allows() {
         .iter()
         .flat_map(|rule| rule.paths.iter().map(String::as_str))
         .collect();
-    assert_eq!(paths, ["/api/*", "/version", "/metrics"]);
+    assert_eq!(paths, ["/api/*", "/metrics", "/version"]);
     assert!(
         all.non_resource_rules
             .iter()
@@ -158,4 +158,75 @@ fn the_request_asked_about_is_decided_as_if_it_came() {
         r#"{"spec":{"nonResourceAttributes":{"verb":"get","path":"/metrics"}}}"#
     ));
     assert!(hypothetical(b"k8s\0").is_none() && hypothetical(br#"{"spec":{}}"#).is_none());
+}
+
+#[test]
+fn a_path_is_listed_once_whoever_allows_it() {
+    let policy = of_alice(
+        "  - {effect: allow, nonResourceURLs: [/metrics, /version], verbs: [get]}
+  - {effect: allow, nonResourceURLs: ['*'], verbs: [get]}
+",
+    );
+    let of = |verbs: &[&str], paths: &[&str]| PathRule {
+        verbs: verbs.iter().map(|v| (*v).to_owned()).collect(),
+        paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+    };
+    // As a cluster answers: by system:discovery, system:public-info-viewer and a role of its own.
+    let cluster = ReviewedRules {
+        resource_rules: vec![
+            rule(
+                &["create"],
+                &["authorization.k8s.io"],
+                &["selfsubjectrulesreviews"],
+            ),
+            rule(
+                &["create"],
+                &["authorization.k8s.io"],
+                &["selfsubjectrulesreviews"],
+            ),
+        ],
+        non_resource_rules: vec![
+            of(&["get"], &["/api", "/healthz", "/version", "/version/"]),
+            of(&["get"], &["/healthz", "/livez", "/version", "/version/"]),
+            of(&["get", "post"], &["/metrics"]),
+            of(&["get"], &["/metrics"]),
+        ],
+        ..ReviewedRules::default()
+    };
+    let all = policy.review_rules(&user("alice", &[]), Through::default(), "shop", cluster);
+    let expected = [
+        "/api",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/version",
+        "/version/",
+    ];
+    assert_eq!(all.non_resource_rules, [of(&["get"], &expected)]);
+    assert_eq!(all.resource_rules.len(), 1);
+    assert!(!all.incomplete);
+}
+
+#[test]
+fn a_path_that_is_allowed_on_a_condition_makes_the_list_incomplete() {
+    let policy = of_alice(
+        "  - {effect: allow, nonResourceURLs: [/metrics], verbs: [get], when: time.hour < 20}\n",
+    );
+    let cluster = |path: &str| ReviewedRules {
+        non_resource_rules: vec![PathRule {
+            verbs: vec!["get".to_owned()],
+            paths: vec![path.to_owned()],
+        }],
+        ..ReviewedRules::default()
+    };
+    let list = |path| {
+        policy.review_rules(
+            &user("alice", &[]),
+            Through::default(),
+            "shop",
+            cluster(path),
+        )
+    };
+    assert!(list("/metrics").incomplete);
+    assert!(!list("/version").incomplete, "it is no matter of that rule");
 }
