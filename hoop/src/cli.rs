@@ -15,7 +15,8 @@ use crate::{check, demo, policy, sessions, up};
 
 /// An audited gateway in front of the Kubernetes API.
 ///
-/// Exit codes: 0 done, 1 it did not work or something is wrong, 64 wrong command line or configuration.
+/// Exit codes: 0 done, 1 it did not work or something is wrong, 64 wrong command line or configuration; 65, 66 and 74 as
+/// of hoop-replay.
 #[derive(Debug, Parser)]
 #[command(name = "hoop", version)]
 pub struct Cli {
@@ -33,7 +34,7 @@ pub enum Command {
     Up(UpArgs),
     /// Say everything that is wrong with a configuration and what it names, before a socket opens
     Check(UpArgs),
-    /// Check a policy, ask what it would decide, test it, or write the rights it needs
+    /// Check a policy, ask what it would decide or would have decided, test it, or write the rights it needs
     Policy(PolicyArgs),
     /// List who is at work through the gateway, and end sessions and logins
     Sessions(SessionsArgs),
@@ -140,7 +141,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             Err(error) => return refused(&error),
         },
         Command::Demo(args) => demo::run(args, &environment, &mut printer).await,
-        Command::Policy(args) => policy::run(args.command, &mut printer),
+        Command::Policy(args) => policy::run(args.command, &environment, &mut printer).await,
         Command::Sessions(args) => sessions::run(args.command, &environment, &mut printer).await,
         Command::Login(args) => login::run(args, &environment, &mut printer).await,
         Command::Logout(args) => login::log_out(args, &environment).await,

@@ -3,7 +3,7 @@
 use std::io;
 
 use hoop_replayer::output::text::{Style, Text};
-use hoop_replayer::output::{ColorChoice, Format, Output, OutputEnvironment};
+use hoop_replayer::output::{ColorChoice, Format, Output, OutputEnvironment, Progress};
 
 use crate::exit::ExitCode;
 
@@ -33,6 +33,20 @@ impl Printer {
             output: Output::new(Format::Table, ColorChoice::Auto, &environment),
             color,
         }
+    }
+
+    /// Progress over so many bytes of evidence, on standard error.
+    pub fn progress(&self, bytes: u64) -> Progress {
+        Progress::new(&self.output, bytes)
+    }
+
+    /// A JSON document on one line, its bytes as they are.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn json(&mut self, document: &impl serde::Serialize) -> io::Result<()> {
+        self.output.json(document)?;
+        self.output.flush()
     }
 
     /// Columns that a line may have.

@@ -1,7 +1,9 @@
-//! `hoop policy`: check a policy, ask what it would decide, test it, and write the rights that the gateway needs for it.
+//! `hoop policy`: check a policy, ask what it would decide or would have decided, test it, and write the rights that the
+//! gateway needs for it.
 
 mod cases;
 mod explain;
+mod replay;
 mod rights;
 mod stated;
 
@@ -13,7 +15,9 @@ use hoop_proxy::policy::Policy;
 
 pub use self::cases::TestArgs;
 pub use self::explain::ExplainArgs;
+pub use self::replay::{ReplayArgs, ReplayFormat};
 pub use self::rights::RightsArgs;
+use crate::config::Environment;
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
 
@@ -24,6 +28,8 @@ pub enum PolicyCommand {
     Check(CheckArgs),
     /// Say what a policy decides about one request or many, by which rule, and what was tried before
     Explain(ExplainArgs),
+    /// Say what a policy would have decided otherwise about everything on record; exit 1 if anything
+    Replay(Box<ReplayArgs>),
     /// Run the tests beside a policy (NAME.test.yaml for NAME.yaml)
     Test(TestArgs),
     /// Write the roles that the gateway itself needs in the cluster for this policy
@@ -44,10 +50,15 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn run(command: PolicyCommand, printer: &mut Printer) -> io::Result<ExitCode> {
+pub async fn run(
+    command: PolicyCommand,
+    environment: &Environment,
+    printer: &mut Printer,
+) -> io::Result<ExitCode> {
     match command {
         PolicyCommand::Check(args) => check(&args, printer),
         PolicyCommand::Explain(args) => explain::run(&args, printer),
+        PolicyCommand::Replay(args) => replay::run(&args, environment, printer).await,
         PolicyCommand::Test(args) => cases::run(&args, printer),
         PolicyCommand::Rbac(args) => rights::run(&args, printer),
     }

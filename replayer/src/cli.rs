@@ -226,7 +226,10 @@ impl Run {
 
 impl FilterArgs {
     /// The filter that these arguments say.
-    pub(crate) fn filter(&self, clock: &Clock) -> Result<Filter, Failure> {
+    ///
+    /// # Errors
+    /// When a time in it is none.
+    pub fn filter(&self, clock: &Clock) -> Result<Filter, Failure> {
         let time = |text: &Option<String>| match text {
             Some(text) => clock
                 .parse(text)

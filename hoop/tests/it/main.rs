@@ -11,6 +11,7 @@ mod demo;
 mod issuer;
 mod login;
 mod policy;
+mod policy_replay;
 mod process;
 mod sessions;
 mod up;

@@ -61,8 +61,8 @@ pub(crate) async fn stop(mut child: Child) {
     assert_eq!(status.code(), Some(0));
 }
 
-/// Lists pods through the kubeconfig of the person who started it.
-async fn list_pods(folder: &Path) -> usize {
+/// What the person who started it gets, through their kubeconfig.
+pub(crate) async fn get_as_jo(folder: &Path, target: &str) -> Value {
     let path = folder.join("d/kubeconfigs/jo.kubeconfig");
     let kubeconfig = kube::config::Kubeconfig::read_from(path).unwrap();
     let options = kube::config::KubeConfigOptions::default();
@@ -70,10 +70,13 @@ async fn list_pods(folder: &Path) -> usize {
         .await
         .unwrap();
     let client = kube::Client::try_from(config).unwrap();
-    let request = http::Request::get("/api/v1/namespaces/shop/pods")
-        .body(Vec::new())
-        .unwrap();
-    let list: Value = client.request(request).await.unwrap();
+    let request = http::Request::get(target).body(Vec::new()).unwrap();
+    client.request(request).await.unwrap()
+}
+
+/// Lists pods as they do.
+async fn list_pods(folder: &Path) -> usize {
+    let list = get_as_jo(folder, "/api/v1/namespaces/shop/pods").await;
     list["items"].as_array().unwrap().len()
 }
 
