@@ -88,7 +88,11 @@ pub(crate) fn write(
     order: &[u32],
 ) -> Result<Rows, ParquetError> {
     let schema = arrow_schema(COLUMNS, InMemory::ForWriting);
-    let mut file = open_file(&schema, session_file_properties(columns, order.len()))?;
+    // Room for what does not compress at all. What is not written to costs no memory, while a file that grows is copied
+    // again and again.
+    let room = bytes.iter().map(Bytes::len).sum();
+    let properties = session_file_properties(columns, order.len());
+    let mut file = open_file(&schema, properties, room)?;
     let groups = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
     let arrays: Vec<Arrays<'_>> = (0..COLUMNS.len())
         .map(|column| columns.arrays(column))
@@ -121,16 +125,17 @@ pub(crate) fn write(
     })
 }
 
-/// Opens a Parquet file in memory.
+/// Opens a Parquet file in memory, with room for this many bytes.
 pub(crate) fn open_file(
     schema: &SchemaRef,
     properties: WriterProperties,
+    room: usize,
 ) -> Result<SerializedFileWriter<Vec<u8>>, ParquetError> {
     let descriptor = ArrowSchemaConverter::new()
         .with_coerce_types(true)
         .convert(schema)?;
     SerializedFileWriter::new(
-        Vec::new(),
+        Vec::with_capacity(room),
         descriptor.root_schema_ptr(),
         Arc::new(properties),
     )
