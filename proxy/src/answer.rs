@@ -100,17 +100,24 @@ impl Answering<'_> {
         self.own(refusal.code, refusal.reason, media_type, body, end)
     }
 
-    /// Records an error that HTTP itself has sent.
-    pub(crate) fn answered_below(self, refusal: &Refusal) {
+    /// Records an error that HTTP itself has sent, or that it broke off without one.
+    pub(crate) fn answered_below(self, code: Option<StatusCode>) {
         self.count();
+        let ended = match code {
+            Some(_) => Ended::Complete,
+            None => Ended::GatewayClosed,
+        };
         self.exchange
             .answer(AnswerHead {
-                status: refusal.code.as_u16(),
+                status: code.map_or(0, |code| code.as_u16()),
                 reason: None,
                 answered_by: AnsweredBy::Gateway,
                 media_type: None,
             })
-            .finish(End::complete(Masked::default()));
+            .finish(End {
+                ended,
+                ..End::complete(Masked::default())
+            });
     }
 
     /// Answers that there is no answer.
@@ -192,7 +199,11 @@ impl Answering<'_> {
             head.headers.remove(ETAG);
         }
         self.count();
-        let channel = stream_channel(info, head.status);
+        let channel = match self.attributes.http_method.as_str() {
+            // Its answer has no body that could be a stream.
+            "HEAD" => None,
+            _ => stream_channel(info, head.status),
+        };
         let record = AnswerHead {
             status: head.status.as_u16(),
             reason: None,

@@ -93,7 +93,7 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// From a client's first byte to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// For a client to send the head of a request, and for it to be idle on HTTP/1.1.
+    /// For a client to send the head of a request, and for a connection to be without one.
     pub head_timeout: Duration,
     /// For a client to send the body of a request.
     pub body_timeout: Duration,
@@ -147,7 +147,7 @@ impl Default for Limits {
             body_bytes_max: 3 * 1024 * 1024,
             // Ten round trips on a bad line.
             handshake_timeout: Duration::from_secs(10),
-            // Between the API server's 32 s for a head and 90 s for idleness, since HTTP/1.1 has one clock for both.
+            // Between the API server's 32 s for a head and 90 s for idleness, since hyper has one clock for both.
             head_timeout: Duration::from_secs(60),
             // The API server cuts a request at 60 s.
             body_timeout: Duration::from_secs(60),

@@ -52,10 +52,12 @@ mod judging;
 mod ruling;
 mod self_review;
 mod switching;
+mod unread;
 
 use judging::Sent;
 use ruling::Ruling;
 use switching::Upgrading;
+pub(crate) use unread::Unread;
 
 /// Answers requests. One per gateway.
 pub(crate) struct Handler {
@@ -210,10 +212,7 @@ impl Handler {
         match self.failures.admit(peer.connection.source_ip(), now) {
             Admission::Recorded { unrecorded: 0 } => {}
             Admission::Recorded { unrecorded } => {
-                let before = format!(
-                    "; {unrecorded} more of this address were refused since the last record"
-                );
-                why.push_str(&before);
+                why.push_str(&unread::unrecorded_before(unrecorded));
             }
             Admission::Limited { retry_after } => {
                 self.authentication_metrics.limited.inc();
@@ -236,43 +235,6 @@ impl Handler {
             connection: self.journal.connection(source_ip),
             presented,
             tunnel: Mutex::default(),
-        }
-    }
-
-    /// Records a request whose head could not be read; HTTP has answered it with 400 or 431 already.
-    pub(crate) async fn unreadable(&self, peer: &Peer, too_large: bool) {
-        let received = (self.clock)();
-        let refusal = if too_large {
-            Refusal::headers_too_large(self.limits.header_bytes_max, self.limits.headers_max)
-        } else {
-            Refusal::broken("its head is not HTTP")
-        };
-        let attributes = Arc::new(attributes::of_unreadable(peer, received));
-        let mut exchange = self
-            .journal
-            .open(&peer.connection, Arc::clone(&attributes), None);
-        let ruling = Ruling::refused(refusal, self.policy.current().policy.revision());
-        let empty = Request::new(()).into_parts().0;
-        if let Err(error) = exchange
-            .intent(ruling.intent(&empty, &mut RequestBody::default()))
-            .await
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a request could not be recorded"
-            );
-        }
-        let answering = Answering {
-            handler: self,
-            exchange,
-            in_flight: InFlight::new(&self.metrics),
-            attributes,
-            verdict: ruling.verdict,
-            verb_class: VerbClass::Other,
-            who: None,
-        };
-        if let Some(refusal) = ruling.refusal {
-            answering.answered_below(&refusal);
         }
     }
 
@@ -320,6 +282,9 @@ impl Handler {
                 self.limits.header_bytes_max,
                 self.limits.headers_max,
             ));
+        }
+        if let Err(why) = request_body::framing(&head.headers) {
+            return refused(Refusal::broken(why));
         }
         let identity = match &call.identity {
             Ok(identity) => identity,

@@ -5,30 +5,27 @@
 //! Told to stop, it accepts no more, lets requests in flight end (HTTP/2 learns it through GOAWAY), and after a
 //! deadline breaks off the rest, whose outcomes are recorded all the same.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::authenticate::CertificateAuthenticator;
 use crate::config::{Limits, ServerIdentity};
-use crate::gateway::{Handler, Peer};
+use crate::gateway::Handler;
+
+mod http1;
+mod http2;
+mod wire;
 
 /// The largest head that is read: above the gateway's own limit, so that what passes that limit by a little is
 /// refused with a Status. Beyond it hyper answers 431 without a body.
@@ -174,66 +171,11 @@ impl Listener {
         let open = handler.metrics.connections.clone();
         open.inc();
         if http2 {
-            self.serve_http2(stream, &handler, peer, stopped).await;
+            http2::serve(stream, &handler, peer, stopped, &self.limits).await;
         } else {
-            self.serve_http1(stream, &handler, peer, stopped).await;
+            http1::serve(stream, &handler, peer, stopped, &self.limits).await;
         }
         open.dec();
-    }
-
-    async fn serve_http1(
-        &self,
-        stream: TlsStream<TcpStream>,
-        handler: &Arc<Handler>,
-        peer: Arc<Peer>,
-        stopped: watch::Receiver<bool>,
-    ) {
-        let service = service_fn(|request: Request<Incoming>| {
-            let (handler, peer) = (Arc::clone(handler), Arc::clone(&peer));
-            async move { Ok::<_, Infallible>(handler.serve(peer, request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_timeout)
-            .max_headers(HEADERS_READ_MAX)
-            .max_buf_size(HEAD_BUFFER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = connection.with_upgrades();
-        let ask_to_end = http1::UpgradeableConnection::graceful_shutdown;
-        let result = until_stopped(connection, stopped, ask_to_end).await;
-        if let Some(tunnel) = peer.take_tunnel() {
-            tunnel.run().await;
-        } else if let Err(error) = result {
-            if error.is_parse() {
-                handler.unreadable(&peer, error.is_parse_too_large()).await;
-            }
-            tracing::debug!(%error, "a connection broke off");
-        }
-    }
-
-    async fn serve_http2(
-        &self,
-        stream: TlsStream<TcpStream>,
-        handler: &Arc<Handler>,
-        peer: Arc<Peer>,
-        stopped: watch::Receiver<bool>,
-    ) {
-        let service = service_fn(|request: Request<Incoming>| {
-            let (handler, peer) = (Arc::clone(handler), Arc::clone(&peer));
-            async move { Ok::<_, Infallible>(handler.serve(peer, request).await) }
-        });
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_INTERVAL)
-            .max_concurrent_streams(self.limits.streams_max)
-            .max_header_list_size(
-                u32::try_from(HEAD_BUFFER_BYTES).expect("half a megabyte fits into 32 bits"),
-            )
-            .serve_connection(TokioIo::new(stream), service);
-        let result = until_stopped(connection, stopped, http2::Connection::graceful_shutdown).await;
-        if let Err(error) = result {
-            tracing::debug!(%error, "a connection broke off");
-        }
     }
 }
 
@@ -243,22 +185,6 @@ impl fmt::Debug for Listener {
             .field("socket", &self.socket)
             .finish_non_exhaustive()
     }
-}
-
-/// Drives a connection to its end; told to stop, asks it to end after the requests in flight.
-async fn until_stopped<C: Future>(
-    connection: C,
-    mut stopped: watch::Receiver<bool>,
-    ask_to_end: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return result,
-        // An error means that the listener itself is gone: the same as being told.
-        _ = stopped.wait_for(|stopped| *stopped) => {}
-    }
-    ask_to_end(connection.as_mut());
-    connection.await
 }
 
 fn server_config(

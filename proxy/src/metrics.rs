@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) handshakes_failed: Counter,
+    pub(crate) unread: Counter,
     requests_in_flight: Gauge,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<VerbClassLabels, Histogram>,
@@ -121,6 +122,7 @@ impl Metrics {
         let metrics = Self {
             connections: Gauge::default(),
             handshakes_failed: Counter::default(),
+            unread: Counter::default(),
             requests_in_flight: Gauge::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
@@ -138,6 +140,11 @@ impl Metrics {
             "handshakes_failed",
             "TLS handshakes that failed or took too long",
             metrics.handshakes_failed.clone(),
+        );
+        registry.register(
+            "requests_unread",
+            "Requests whose head could not be read",
+            metrics.unread.clone(),
         );
         registry.register(
             "requests_in_flight",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hoop_schema::kinds::request::{Level, Masked};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -38,6 +38,17 @@ pub(crate) struct RequestBody {
     pub(crate) recorded: Option<MaskedBody>,
     /// What was masked in the recorded form.
     pub(crate) masked: Masked,
+}
+
+/// Whether it is said in one way how the body is framed: by chunks, or by a length. HTTP takes other codings off its
+/// hands only where `chunked` is the last of them, and leaves the rest in the bytes.
+pub(crate) fn framing(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err("it has a transfer coding other than chunked"),
+    }
 }
 
 /// Reads a body.

@@ -163,6 +163,17 @@ impl Refusal {
         )
     }
 
+    /// 414: more than HTTP reads.
+    pub(crate) fn target_too_long() -> Self {
+        let message = "the gateway refuses this request: its target is too long".into();
+        Self::new(
+            StatusCode::URI_TOO_LONG,
+            "RequestURITooLong",
+            Cause::TooLarge,
+            message,
+        )
+    }
+
     /// 408: the body did not come.
     pub(crate) fn body_timeout() -> Self {
         let message = "the gateway refuses this request: its body did not arrive in time".into();

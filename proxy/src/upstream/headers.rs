@@ -28,8 +28,9 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Credentials of the client, and what the gateway says itself. `Accept-Encoding` goes so that answers can be
-/// inspected; the body was read whole, so `Expect` is answered and `Content-Length` is known.
-const REPLACED: [&str; 11] = [
+/// inspected; the body was read whole, so `Expect` is answered and `Content-Length` is known. What some servers take for
+/// another method or another target goes as well: those were decided about.
+const REPLACED: [&str; 16] = [
     "accept-encoding",
     "audit-id",
     "authorization",
@@ -40,7 +41,12 @@ const REPLACED: [&str; 11] = [
     "host",
     "proxy-authorization",
     "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
     "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// Whole families of the same. API servers may be configured with further front-proxy names; all known ones begin so.
