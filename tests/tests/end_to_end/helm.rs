@@ -7,7 +7,7 @@ use crate::compatibility::{self, Client, Feature};
 use crate::harness::{Test, api_server, node_cluster, pipeline, tests};
 
 /// The chart, in this package.
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/small");
+pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/small");
 
 pub(crate) fn tests() -> Vec<Test> {
     let with_node: &'static [Need] = &[Need::Kubernetes, Need::Node, Need::Helm];

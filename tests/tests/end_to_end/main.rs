@@ -22,6 +22,7 @@ mod node;
 mod pipeline;
 mod recorded;
 mod rights;
+mod secret_clients;
 mod secrets;
 mod streams;
 mod terminal;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         kubectl::tests(),
         secrets::tests(),
+        secret_clients::tests(),
         helm::tests(),
         streams::tests(),
         clients::tests(),

@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// A Secret of an administrator: made beside the gateway, with the annotation that `kubectl apply` leaves.
-fn applied_secret(namespace: &str, canary: &Canary) -> Result<()> {
+pub(crate) fn applied_secret(namespace: &str, canary: &Canary) -> Result<()> {
     let manifest = format!(
         "{{apiVersion: v1, kind: Secret, metadata: {{name: login, namespace: {namespace}}}, \
          stringData: {{password: \"{}\"}}}}",

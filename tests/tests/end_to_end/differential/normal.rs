@@ -29,6 +29,8 @@ static REPLACED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ),
         (r"\(x\d+ over [^)]*\)", ""),
         (r"\b(\d+[dhms]){1,2}\b|<invalid>", "AGE"),
+        // kubectl ends with the file, and does not always wait for what tar says about it, gateway or not.
+        (r"(?m)^tar: removing leading '/' from member names\n", ""),
         // Columns are as wide as what was just replaced.
         (r"[ \t]+", " "),
         (r"(?m) $", ""),
