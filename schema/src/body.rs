@@ -3,12 +3,16 @@
 //! A body that is JSON is embedded as JSON, other text as a string, the rest as base64; always after masking. What
 //! does not fit into [`BODY_INLINE_BYTES_MAX`] goes on in `body.chunk` events, as text cut at character boundaries
 //! or as base64. `bytes`, `sha256` and `truncated_at` say what is there, so nothing is trimmed silently.
+//!
+//! In a class whose content is encrypted (see [`crate::encryption`]), body and chunks hold ciphertext, and there is no
+//! `sha256`: the hash of a short body tells the body to whoever can guess it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::encryption::{ENCRYPTED_BYTES_MORE, Encryption};
 use crate::ids::{Class, EventHash};
 
 /// The most a body may take inside an event, in bytes as written there; longer ones go into chunks.
@@ -31,7 +35,7 @@ pub struct Body {
     pub content: Option<Box<RawValue>>,
     /// Length of the whole masked body in bytes, recorded or not.
     pub bytes: u64,
-    /// SHA-256 of the recorded part: of all of it, or of the first `truncated_at` bytes.
+    /// SHA-256 of the recorded part: of all of it, or of the first `truncated_at` bytes. Absent when it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<EventHash>,
     /// How many bytes were recorded, when not all.
@@ -43,6 +47,9 @@ pub struct Body {
     /// The class of those events, when it is not this event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_class: Option<Class>,
+    /// With which key its content, or that of its chunks, is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -61,7 +68,10 @@ pub enum BodyEncoding {
     Base64,
     /// In `body.chunk` events.
     Chunks,
-    /// Not recorded: it could not be inspected, so it could not be masked.
+    /// A string: base64 of the encrypted body.
+    Encrypted,
+    /// Not recorded: it could not be inspected, so it could not be masked; or no key for it could be kept, so it could
+    /// not be encrypted.
     Omitted,
 }
 
@@ -73,6 +83,8 @@ pub enum TextEncoding {
     Text,
     /// Base64 of the piece.
     Base64,
+    /// Base64 of the encrypted piece.
+    Encrypted,
 }
 
 /// A piece of a body that goes into an event of its own.
@@ -100,6 +112,7 @@ impl Body {
             truncated_at,
             chunks: 0,
             chunk_class: None,
+            encryption: None,
         };
         if recorded.len() <= BODY_INLINE_BYTES_MAX
             && let Some((encoding, content)) = inline(recorded, truncated_at.is_none())
@@ -129,8 +142,132 @@ impl Body {
             truncated_at: Some(0),
             chunks: 0,
             chunk_class: None,
+            encryption: None,
         }
     }
+
+    /// Records `recorded`, the beginning of a masked body that is `total` bytes long in all, in pieces alone. Returns
+    /// them.
+    pub fn record_apart(
+        recorded: &[u8],
+        total: u64,
+        media_type: Option<String>,
+    ) -> (Self, Vec<Piece>) {
+        let pieces = cut(recorded, CHUNK_BYTES_MAX);
+        let body = Self {
+            sha256: Some(EventHash::of(recorded)),
+            ..Self::in_pieces(recorded, total, media_type, pieces.len())
+        };
+        (body, pieces)
+    }
+
+    /// The same of a body that `encrypt` makes unreadable: the text of all of it ([`Part::Whole`]) or of a piece. Without
+    /// `apart`, one that is short enough stays inside.
+    pub fn record_encrypted(
+        recorded: &[u8],
+        total: u64,
+        media_type: Option<String>,
+        apart: bool,
+        encryption: Encryption,
+        mut encrypt: impl FnMut(Part, &[u8]) -> String,
+    ) -> (Self, Vec<Piece>) {
+        if !apart && recorded.len() <= INLINE_PLAIN_BYTES_MAX {
+            let text = encrypt(Part::Whole, recorded);
+            let content = serde_json::value::to_raw_value(&text).expect("a string has a JSON form");
+            let body = Self {
+                encoding: BodyEncoding::Encrypted,
+                content: Some(content),
+                encryption: Some(encryption),
+                ..Self::in_pieces(recorded, total, media_type, 0)
+            };
+            return (body, Vec::new());
+        }
+        let pieces: Vec<Piece> = cut_plain(recorded, CHUNK_PLAIN_BYTES_MAX)
+            .zip(0..)
+            .map(|((offset, piece), index)| Piece {
+                offset,
+                encoding: TextEncoding::Encrypted,
+                content: encrypt(Part::Piece { index, offset }, piece),
+            })
+            .collect();
+        let body = Self {
+            encryption: Some(encryption),
+            ..Self::in_pieces(recorded, total, media_type, pieces.len())
+        };
+        (body, pieces)
+    }
+
+    /// A body with all of `recorded` inside, in base64: for who shows what is too long as text of many escapes.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn in_base64(recorded: &[u8], total: u64, media_type: Option<String>) -> Self {
+        let text = STANDARD.encode(recorded);
+        let content = serde_json::value::to_raw_value(&text).expect("a string has a JSON form");
+        Self {
+            encoding: BodyEncoding::Base64,
+            content: Some(content),
+            sha256: Some(EventHash::of(recorded)),
+            ..Self::in_pieces(recorded, total, media_type, 0)
+        }
+    }
+
+    fn in_pieces(recorded: &[u8], total: u64, media_type: Option<String>, pieces: usize) -> Self {
+        Self {
+            media_type,
+            encoding: BodyEncoding::Chunks,
+            content: None,
+            bytes: total,
+            sha256: None,
+            truncated_at: (total > recorded.len() as u64).then_some(recorded.len() as u64),
+            chunks: u32::try_from(pieces).expect("a body in memory has fewer chunks"),
+            chunk_class: None,
+            encryption: None,
+        }
+    }
+}
+
+/// What of a body is encrypted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All that is recorded of it.
+    Whole,
+    /// What one `body.chunk` event holds of it.
+    Piece {
+        /// Which, counted from 0.
+        index: u32,
+        /// Where in the recorded body it begins, in bytes.
+        offset: u64,
+    },
+}
+
+/// The most that a body may have to stay inside its event once it is encrypted: four letters for three bytes, and quotes.
+const INLINE_PLAIN_BYTES_MAX: usize = (BODY_INLINE_BYTES_MAX - 2) / 4 * 3 - ENCRYPTED_BYTES_MORE;
+
+/// The most that an encrypted piece may have.
+pub const CHUNK_PLAIN_BYTES_MAX: usize = CHUNK_BYTES_MAX / 4 * 3 - ENCRYPTED_BYTES_MORE;
+
+/// A piece as it is written: text where it is UTF-8 and fits, base64 otherwise.
+#[cfg(feature = "encryption")]
+pub(crate) fn written(piece: &[u8]) -> (TextEncoding, String) {
+    let fits = |text: &&str| text.chars().map(written_width).sum::<usize>() <= CHUNK_BYTES_MAX;
+    match std::str::from_utf8(piece).ok().filter(fits) {
+        Some(text) => (TextEncoding::Text, text.to_owned()),
+        None => (TextEncoding::Base64, STANDARD.encode(piece)),
+    }
+}
+
+/// Cuts `bytes` into pieces of at most `max` bytes (at least 64) with their offsets; where it is UTF-8 throughout, never
+/// within a character.
+pub fn cut_plain(bytes: &[u8], max: usize) -> impl Iterator<Item = (u64, &[u8])> {
+    let max = max.max(64);
+    let text = std::str::from_utf8(bytes).ok();
+    let mut begin = 0;
+    std::iter::from_fn(move || {
+        let end = bytes.len().min(begin + max);
+        let end = text.map_or(end, |text| text.floor_char_boundary(end));
+        let piece = (begin as u64, &bytes[begin..end]);
+        begin = end;
+        (!piece.1.is_empty()).then_some(piece)
+    })
 }
 
 /// The embedded form of a body, if it is short enough.
@@ -289,6 +426,22 @@ mod tests {
             for piece in &pieces {
                 prop_assert!(serde_json::to_string(&piece.content).unwrap().len() <= max + 2);
                 prop_assert!(text[piece.offset as usize..].starts_with(&piece.content));
+            }
+        }
+
+        #[test]
+        fn plain_pieces_join_and_keep_characters_whole(text in "(.|é|😀){0,300}", max in 64usize..80, raw: Vec<u8>) {
+            for bytes in [text.as_bytes(), &raw] {
+                let mut joined = Vec::new();
+                for (offset, piece) in cut_plain(bytes, max) {
+                    prop_assert_eq!(offset, joined.len() as u64);
+                    prop_assert!(piece.len() <= max);
+                    if std::str::from_utf8(bytes).is_ok() {
+                        prop_assert!(std::str::from_utf8(piece).is_ok());
+                    }
+                    joined.extend_from_slice(piece);
+                }
+                prop_assert_eq!(&joined[..], bytes);
             }
         }
 

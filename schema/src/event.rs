@@ -8,7 +8,9 @@ use crate::kinds::approval::{
     ApprovalConsumed, ApprovalDecided, ApprovalExpired, ApprovalRequested,
 };
 use crate::kinds::integrity::{Gap, Heartbeat, PolicyChanged};
-use crate::kinds::recorder::{RecorderExpired, RecorderHold, RecorderStarted, RecorderUnparsed};
+use crate::kinds::recorder::{
+    RecorderErased, RecorderExpired, RecorderHold, RecorderStarted, RecorderTerms, RecorderUnparsed,
+};
 use crate::kinds::request::{BodyChunk, Intent, Outcome};
 use crate::kinds::session::{AccessEnded, SessionEnd, SessionStart};
 use crate::kinds::stream::{StreamConnection, StreamData, StreamResize};
@@ -151,4 +153,8 @@ kinds! {
     RecorderHold(RecorderHold) = "recorder.hold",
     /// A session, a login or a person's access was ended before its time.
     AccessEnded(AccessEnded) = "access.ended",
+    /// How long a class is kept has changed.
+    RecorderTerms(RecorderTerms) = "recorder.terms",
+    /// A session's content is made unreadable for ever.
+    RecorderErased(RecorderErased) = "recorder.erased",
 }

@@ -4,25 +4,41 @@
 //! events/v1/class=standard/dt=2026-11-22/shard=003/<source 8>-<pos_from:020>.parquet     session files
 //! sessions/v1/class=standard/dt=2026-11-22/shard=003/<source 8>-<pos_from:020>.parquet   their index, rebuildable
 //! ```
+//! Names of sealed days are in [`seal`].
+//!
 //! A session file's name holds only what two rival recorders agree on: source, class, shard, first position, and the
 //! UTC day on which the log took the record at that position. So a create-only put of it is the commit. What they may
-//! disagree on (where the file ends, say) is in the footer: one JSON text under the key [`FOOTER_KEY`].
+//! disagree on (where the file ends, say) is in the footer: one JSON text under the key [`FOOTER_KEY`],
+//! signed under the key [`SIGNATURE_KEY`].
 //! `class` comes before `dt`, because lifecycle rules of buckets work on prefixes.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Class, EventHash, ProducerId, Shard, SourceId};
 use crate::row::{Column, ColumnType, column};
-use crate::time::Timestamp;
+use crate::time::{DAY_MICROS, Timestamp};
+
+mod file_name;
+pub mod seal;
+
+pub use file_name::FileName;
 
 /// Key of the footer among the Parquet file's key-value metadata.
 pub const FOOTER_KEY: &str = "hoop.session_file";
 
+/// Key of the recorder's signature among the Parquet file's key-value metadata, where the recorder has a key: a signed
+/// note over the file's name and the text of its footer.
+pub const SIGNATURE_KEY: &str = "hoop.signature";
+
 /// Prefix of all session files.
 pub const EVENTS_PREFIX: &str = "events/v1/";
+
+/// Prefix of all records of deletions.
+pub const RETENTION_PREFIX: &str = "retention/v1/";
 
 /// Prefix of the index of sessions.
 pub const SESSIONS_PREFIX: &str = "sessions/v1/";
@@ -105,6 +121,12 @@ pub const SESSION_COLUMNS: &[Column] = {
             false,
             "Number of its rows in the file, which are neighbours",
         ),
+        column(
+            "commands",
+            TextList,
+            false,
+            "Distinct Kubectl-Command, claims, sorted, at most 64",
+        ),
     ]
 };
 
@@ -154,31 +176,59 @@ impl SessionFileName {
         let rest = text
             .strip_prefix(EVENTS_PREFIX)
             .or_else(|| text.strip_prefix(SESSIONS_PREFIX))?;
-        let mut parts = rest.split('/');
-        let class = parts.next()?.strip_prefix("class=")?.parse().ok()?;
-        let day = parts.next()?.strip_prefix("dt=")?;
-        let shard = parts.next()?.strip_prefix("shard=")?;
-        let (source, pos_from) = parts.next()?.strip_suffix(".parquet")?.split_once('-')?;
-        let day_ok = day.len() == 10
-            && day.bytes().enumerate().all(|(i, b)| {
-                if i == 4 || i == 7 {
-                    b == b'-'
-                } else {
-                    b.is_ascii_digit()
-                }
-            });
-        let digits = |t: &str, n: usize| t.len() >= n && t.bytes().all(|b| b.is_ascii_digit());
-        if parts.next().is_some() || !day_ok || !digits(shard, 3) || !digits(pos_from, 20) {
-            return None;
-        }
+        let (class, day, shard, file) = folders(rest)?;
+        let (source, pos_from) = file.split_once('-')?;
         Some(Self {
             class,
             day: day.to_owned(),
-            shard: Shard(shard.parse().ok()?),
+            shard,
             source: source.parse().ok()?,
-            pos_from: pos_from.parse().ok()?,
+            pos_from: position(pos_from)?,
         })
     }
+}
+
+/// The end of a UTC day of the form `YYYY-MM-DD`; `None` for one that does not exist, which no recorder writes.
+pub fn end_of_day(day: &str) -> Option<Timestamp> {
+    Some(Timestamp::beginning_of(day)?.plus_micros(DAY_MICROS))
+}
+
+/// When the term of what belongs to a day is over: terms count from the end of the UTC day on which the log took the
+/// events. `None` for a day that does not exist, and for a term beyond all time.
+pub fn end_of_term(day: &str, term: Duration) -> Option<Timestamp> {
+    let term = i64::try_from(term.as_micros()).ok()?;
+    Some(end_of_day(day)?.plus_micros(term))
+}
+
+/// Class, day and shard of `class=…/dt=…/shard=…/<file>.parquet`, and what is left of the file's name.
+fn folders(rest: &str) -> Option<(Class, &str, Shard, &str)> {
+    let mut parts = rest.split('/');
+    let class = parts.next()?.strip_prefix("class=")?.parse().ok()?;
+    let day = parts.next()?.strip_prefix("dt=")?;
+    let shard = parts.next()?.strip_prefix("shard=")?;
+    let file = parts.next()?.strip_suffix(".parquet")?;
+    if parts.next().is_some() || !is_day(day) || !is_digits(shard, 3) {
+        return None;
+    }
+    Some((class, day, Shard(shard.parse().ok()?), file))
+}
+
+/// Whether a text has the form `YYYY-MM-DD`.
+fn is_day(text: &str) -> bool {
+    let fits = |(i, b): (usize, u8)| match i {
+        4 | 7 => b == b'-',
+        _ => b.is_ascii_digit(),
+    };
+    text.len() == 10 && text.bytes().enumerate().all(fits)
+}
+
+fn is_digits(text: &str, length_min: usize) -> bool {
+    text.len() >= length_min && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A position as names have it.
+fn position(text: &str) -> Option<u64> {
+    is_digits(text, 20).then(|| text.parse().ok())?
 }
 
 impl fmt::Display for SessionFileName {

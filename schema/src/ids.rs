@@ -35,6 +35,11 @@ pub struct Class(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId([u8; 4]);
 
+/// Name of a key that content is encrypted with: 16 random bytes, written as 32 lower-case hexadecimal digits. See
+/// [`crate::encryption`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 16]);
+
 /// One shard of a class's log, counted from 0.
 #[derive(
     Clone,
@@ -70,7 +75,7 @@ impl EventId {
 
 impl SessionId {
     /// From the 16 bytes of a derivation.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
@@ -96,6 +101,13 @@ impl EventHash {
     /// The 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl KeyId {
+    /// From sixteen random bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -245,6 +257,7 @@ macro_rules! text_serde {
 hex_id!(SessionId, "a session id (32 hexadecimal digits)");
 hex_id!(EventHash, "a SHA-256 (64 hexadecimal digits)");
 hex_id!(SourceId, "a source id (8 hexadecimal digits)");
+hex_id!(KeyId, "a key id (32 hexadecimal digits)");
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -311,6 +324,7 @@ text_serde!(
 text_serde!(SessionId, "^[0-9a-f]{32}$");
 text_serde!(EventHash, "^[0-9a-f]{64}$");
 text_serde!(SourceId, "^[0-9a-f]{8}$");
+text_serde!(KeyId, "^[0-9a-f]{32}$");
 text_serde!(ProducerId, "^[A-Za-z0-9._-]{1,128}$");
 text_serde!(Class, "^[a-z0-9-]{1,32}$");
 

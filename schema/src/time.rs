@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Microseconds of a UTC day. There are no leap seconds in this time.
+pub const DAY_MICROS: i64 = 86_400_000_000;
+
 /// Microseconds since 1970-01-01T00:00:00Z, written as RFC 3339 with six decimals and `Z`, the form that
 /// `audit.k8s.io` uses for its micro times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,10 +50,20 @@ impl Timestamp {
         format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day())
     }
 
+    /// The beginning of the UTC day `YYYY-MM-DD`; `None` for a day that does not exist.
+    pub fn beginning_of(day: &str) -> Option<Self> {
+        format!("{day}T00:00:00.000000Z").parse().ok()
+    }
+
+    /// Days since the Unix epoch.
+    pub fn day_number(self) -> i64 {
+        self.0.div_euclid(DAY_MICROS)
+    }
+
     /// Written by hand: this runs three times for every event, and formatting machinery costs ten times as much.
     fn written(self) -> Written {
-        let days = self.0.div_euclid(86_400_000_000);
-        let micros = self.0.rem_euclid(86_400_000_000);
+        let days = self.day_number();
+        let micros = self.0.rem_euclid(DAY_MICROS);
         let (year, month, day) = civil_from_days(days);
         let seconds = micros / 1_000_000;
         let mut written = Written(*b"0000-00-00T00:00:00.000000Z");

@@ -164,6 +164,7 @@ fn stream_kinds() -> Vec<Kind> {
             offset: 0,
             encoding: crate::body::TextEncoding::Text,
             content: "line\nline".into(),
+            encryption: None,
         }
         .into(),
         StreamData {
@@ -174,6 +175,7 @@ fn stream_kinds() -> Vec<Kind> {
             at_us: 5,
             encoding: crate::body::TextEncoding::Text,
             content: "{\"type\":\"ADDED\"}\n".into(),
+            encryption: None,
         }
         .into(),
         StreamResize {
@@ -288,6 +290,7 @@ fn recorder_kinds() -> Vec<Kind> {
             held: true,
             held_session: Some(SessionId::from_bytes([3; 16])),
             held_user: Some("alice".into()),
+            case: None,
             by: "carol".into(),
             reason: "litigation".into(),
         }
@@ -316,6 +319,19 @@ fn later_kinds() -> Vec<Kind> {
             until: Timestamp::from_micros(1_797_603_600_000_000),
             by: "carol".into(),
             reason: "laptop lost".into(),
+        }
+        .into(),
+        RecorderTerms {
+            of_class: Class::new("short").unwrap(),
+            term_s: Some(2_592_000),
+            mode: RetentionMode::Governance,
+        }
+        .into(),
+        RecorderErased {
+            erased_session: SessionId::from_bytes([3; 16]),
+            erased_user: Some("alice".into()),
+            by: "carol".into(),
+            reason: "asked for by alice".into(),
         }
         .into(),
     ]
@@ -456,6 +472,7 @@ fn an_event_that_is_too_long_is_refused() {
         offset: 0,
         encoding: crate::body::TextEncoding::Text,
         content: "x".repeat(EVENT_BYTES_MAX),
+        encryption: None,
     };
     assert!(matches!(
         encode(&envelope(1, None), &chunk.into()),

@@ -65,8 +65,52 @@ pub struct RecorderHold {
     /// The user whose sessions' files are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_user: Option<String>,
+    /// The case that it belongs to, which may have many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// Who asked for it, as they called themselves.
     pub by: String,
     /// Why.
     pub reason: String,
+}
+
+/// `recorder.erased`: the keys of a session's content are about to be destroyed, so that nobody can read it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RecorderErased {
+    /// The session whose content is erased.
+    pub erased_session: SessionId,
+    /// Whose session it was, as far as that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_user: Option<String>,
+    /// Who asked for it, as they called themselves.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `recorder.terms`: how long a class is kept is from now on another than before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RecorderTerms {
+    /// The class.
+    pub of_class: Class,
+    /// Its term in seconds; absent when it is kept for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term_s: Option<u64>,
+    /// How its new objects are locked.
+    pub mode: RetentionMode,
+}
+
+/// How the objects of a class are locked until the end of their term.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RetentionMode {
+    /// Not at all.
+    #[default]
+    None,
+    /// Only a permission of its own ends a term early.
+    Governance,
+    /// Nobody ends a term early.
+    Compliance,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
+use crate::encryption::Encryption;
 use crate::time::Timestamp;
 
 /// Who asks, as authenticated; `user` of `audit.k8s.io/v1`.
@@ -373,6 +374,9 @@ pub struct BodyChunk {
     pub encoding: crate::body::TextEncoding,
     /// The piece.
     pub content: String,
+    /// With which key it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 /// Which body of a request.
@@ -383,4 +387,14 @@ pub enum BodyOf {
     Request,
     /// What the client got.
     Response,
+}
+
+impl BodyOf {
+    /// As written in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
 }

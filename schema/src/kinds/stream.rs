@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::body::TextEncoding;
+use crate::encryption::Encryption;
 
 /// `stream.data`: a piece of a stream, as the client sent or got it, masked. Filled in by the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -22,6 +23,9 @@ pub struct StreamData {
     pub encoding: TextEncoding,
     /// The piece. For a watch, whole frames, one line each.
     pub content: String,
+    /// With which key it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 /// A channel of a stream.
@@ -46,6 +50,23 @@ pub enum Channel {
     PortOut,
     /// Bytes of an upgraded connection that is not understood further.
     Opaque,
+}
+
+impl Channel {
+    /// As written in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Log => "log",
+            Self::Stdin => "stdin",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Error => "error",
+            Self::PortIn => "port_in",
+            Self::PortOut => "port_out",
+            Self::Opaque => "opaque",
+        }
+    }
 }
 
 /// `stream.connection`: a port-forward opened a connection, or one is over. Filled in by the gateway.
