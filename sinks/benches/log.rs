@@ -75,6 +75,7 @@ fn event(bytes: &Bytes) -> Outgoing {
         kind: "heartbeat",
         bytes: bytes.clone(),
         linger: false,
+        spool: false,
     }
 }
 

@@ -4,10 +4,16 @@
 //! who uses them: [`EventWriter`] (gateway) and [`EventReader`] (recorder, replayer). What every backend owes its
 //! callers is written at the methods, and each sentence is a test in the conformance suite.
 
+pub mod cloudevents;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
+pub mod spool;
 
 use std::fmt;
 use std::future::Future;
@@ -43,6 +49,9 @@ pub struct Outgoing {
     /// Whether it may wait some milliseconds for company (Kafka's `linger.ms`): nobody waits for its fate. It never
     /// changes the order, and an event that does not linger takes along all before it.
     pub linger: bool,
+    /// Whether a local spool is durable enough: where a log has one ([`spool`]), the append has its answer when the
+    /// event is there, and it is shipped after. Other logs take no notice.
+    pub spool: bool,
 }
 
 /// A record as read back.

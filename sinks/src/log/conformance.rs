@@ -3,7 +3,9 @@
 //! A backend implements [`Backend`] and calls [`log_conformance!`](crate::log_conformance) in a test module, with an
 //! expression that makes a new, empty one.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -41,13 +43,47 @@ pub trait Backend: Send + Sync {
     /// Opens another log, which holds at most [`SMALL_BYTES_MAX`] bytes, drops what is committed before it passes
     /// that, and refuses appends when nothing is.
     async fn open_small(&self) -> Log;
+
+    /// Lets the small log drop what it holds of a shard, all of which is committed. Nothing to do for a log that does
+    /// so by itself; a broker drops by age, which has to be brought about.
+    async fn make_room(&self, _log: &Log, _shard: Shard) {}
 }
 
+/// One test of the suite, for test programs that list their tests.
+pub type Test<B> = for<'a> fn(&'a B) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Runs the suite on a backend: one test per sentence.
+///
+/// `log_conformance!(expression)` makes a `#[tokio::test]` of each; `log_conformance!(list of Backend)` is an array of
+/// their names with functions of type [`Test`](crate::log::conformance::Test), for a program that has its own `main`.
 #[macro_export]
 macro_rules! log_conformance {
-    ($backend:expr) => {
-        $crate::log_conformance! { $backend;
+    (list of $backend:ty) => {
+        $crate::log_conformance! { @names @list $backend; }
+    };
+    (@list $backend:ty; $($name:ident)+) => {
+        [$({
+            fn run(
+                backend: &$backend,
+            ) -> ::std::pin::Pin<Box<dyn ::std::future::Future<Output = ()> + Send + '_>> {
+                Box::pin($crate::log::conformance::$name(backend))
+            }
+            (
+                stringify!($name),
+                run as $crate::log::conformance::Test<$backend>,
+            )
+        }),+]
+    };
+    (@tests $backend:expr; $($name:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::log::conformance::$name(&$backend).await;
+            }
+        )+
+    };
+    (@names $($what:tt)+) => {
+        $crate::log_conformance! { $($what)+
             the_number_of_shards_stays
             order_of_calls_is_order_in_the_shard
             an_append_that_lingers_needs_no_company
@@ -72,24 +108,21 @@ macro_rules! log_conformance {
             what_is_not_committed_is_kept
         }
     };
-    ($backend:expr; $($name:ident)+) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                $crate::log::conformance::$name(&$backend).await;
-            }
-        )+
+    ($backend:expr) => {
+        $crate::log_conformance! { @names @tests $backend; }
     };
 }
 
-/// An event of these bytes.
+/// An event of these bytes, with an id of its own.
 pub fn event(bytes: impl Into<Bytes>) -> Outgoing {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     Outgoing {
-        event_id: EventId::new(0, &[0; 10]),
+        event_id: EventId::new(NEXT.fetch_add(1, Ordering::Relaxed), &[0; 10]),
         session_id: SessionId::from_bytes([0; 16]),
         kind: "heartbeat",
         bytes: bytes.into(),
         linger: false,
+        spool: false,
     }
 }
 
@@ -251,6 +284,7 @@ pub async fn a_full_log_refuses_and_takes_again_in_order(backend: &dyn Backend) 
     log.reader
         .committed(Shard(0), bounds(&log, 0).await.next)
         .await;
+    backend.make_room(&log, Shard(0)).await;
     let begun = Instant::now();
     let position = loop {
         match log.writer.append(Shard(0), event("again")).await {
@@ -487,6 +521,15 @@ pub async fn a_position_no_longer_held_is_expired(backend: &dyn Backend) {
         if let Ok(position) = log.writer.append(Shard(0), event(body.clone())).await {
             log.reader.committed(Shard(0), position).await;
         }
+        backend.make_room(&log, Shard(0)).await;
+    }
+    while log
+        .writer
+        .append(Shard(0), event("still held"))
+        .await
+        .is_err()
+    {
+        assert!(begun.elapsed() < PATIENCE, "a small log stays full");
     }
     let read = log.reader.read(Shard(0), dropped, ALL, NO_WAIT).await;
     let Err(ReadError::Expired { wanted, first }) = read else {

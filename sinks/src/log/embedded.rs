@@ -221,6 +221,12 @@ impl EmbeddedLog {
         }
     }
 
+    /// Everything before this position of a shard is committed, as far as is known; 0 when nothing ever was.
+    pub(crate) fn committed_before(&self, shard: Shard) -> u64 {
+        let committed = self.room.committed();
+        committed.get(shard.0 as usize).copied().unwrap_or(0)
+    }
+
     fn shard(&self, shard: Shard) -> Result<usize, ReadError> {
         existing(&self.readers, shard)
     }

@@ -1,24 +1,31 @@
 //! What every backend of [`EvidenceStore`] owes its callers: one function per sentence of the trait's documentation.
 //!
 //! A backend's tests call [`evidence_store_conformance!`](crate::evidence_store_conformance) with a closure that gives
-//! a fresh or shared store. Every test works below a prefix of its own, so stores may be shared.
+//! a fresh or shared store. Every test works below a prefix of its own, so stores may be shared. A harness of its own
+//! kind calls the macro with `each` and the name of a macro, and gets the names of all functions.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hoop_schema::EventHash;
+use hoop_schema::{EventHash, Timestamp};
 
-use super::{Created, EvidenceStore, Metadata, StoreError};
+use super::{
+    CreateOptions, Created, EvidenceStore, LockMode, Metadata, Protection, Retention, StoreError,
+};
 
 /// Rivals that create one name at the same time.
 const RIVALS: usize = 32;
 
-/// One `#[tokio::test]` per promise. The argument is `|| async { Arc::new(…) as Arc<dyn EvidenceStore> }`.
+/// One `#[tokio::test]` per promise. The argument is `|| async { Arc::new(…) as Arc<dyn EvidenceStore> }`; or `each`
+/// and the name of a macro that takes the names of the promises, separated by commas.
 #[macro_export]
 macro_rules! evidence_store_conformance {
-    ($make:expr) => {
+    (each $then:ident) => {
+        $crate::evidence_store_conformance!(@promises $then);
+    };
+    (@promises $then:ident $($make:expr)?) => {
         $crate::evidence_store_conformance!(
-            $make;
+            @$then $($make)?;
             created_objects_can_be_read_back,
             an_object_that_exists_is_not_changed,
             of_many_rivals_exactly_one_creates,
@@ -33,12 +40,17 @@ macro_rules! evidence_store_conformance {
             a_prefix_need_not_end_at_a_slash,
             a_deleted_object_is_gone,
             deleting_a_missing_object_is_not_found,
+            what_is_destroyed_is_gone_and_its_neighbours_are_not,
             keys_outside_the_alphabet_are_refused,
             empty_objects_are_objects,
+            a_retention_term_is_kept_or_refused,
+            a_legal_hold_is_kept_or_refused,
+            what_is_not_locked_is_not_protected,
+            who_may_delete_is_told,
             probe_passes_and_leaves_nothing_that_matters,
         );
     };
-    ($make:expr; $($name:ident),* $(,)?) => {
+    (@tests $make:expr; $($name:ident),* $(,)?) => {
         mod conformance {
             use super::*;
             $(
@@ -50,12 +62,18 @@ macro_rules! evidence_store_conformance {
             )*
         }
     };
+    (@$then:ident; $($name:ident),* $(,)?) => {
+        $then!($($name),*);
+    };
+    ($make:expr) => {
+        $crate::evidence_store_conformance!(@promises tests $make);
+    };
 }
 
 async fn put(store: &dyn EvidenceStore, key: &str, bytes: &[u8]) -> Created {
-    let metadata = Metadata::from([("pos-to", "7".to_owned())]);
+    let options = Metadata::from([("pos-to", "7".to_owned())]).into();
     store
-        .create(key, Bytes::copy_from_slice(bytes), &metadata)
+        .create(key, Bytes::copy_from_slice(bytes), &options)
         .await
         .expect("the store takes objects")
 }
@@ -307,6 +325,22 @@ pub async fn a_deleted_object_is_gone(store: Arc<dyn EvidenceStore>, at: &str) {
     assert_eq!(keys(&*store, at, None).await, ["a/c"]);
 }
 
+/// "Deletes every object whose key begins with `prefix`; returns how many there were."
+pub async fn what_is_destroyed_is_gone_and_its_neighbours_are_not(
+    store: Arc<dyn EvidenceStore>,
+    at: &str,
+) {
+    for key in ["a/b", "a/c", "a/d/e", "ab", "b"] {
+        put(&*store, &format!("{at}{key}"), b"x").await;
+    }
+    let prefix = format!("{at}a/");
+    for expected in [3, 0] {
+        let destroyed = store.destroy(&prefix).await.expect("the store answers");
+        assert_eq!(destroyed, expected);
+        assert_eq!(keys(&*store, at, None).await, ["ab", "b"]);
+    }
+}
+
 /// "`NotFound` if there is none."
 pub async fn deleting_a_missing_object_is_not_found(store: Arc<dyn EvidenceStore>, at: &str) {
     let answer = store.delete(&format!("{at}missing")).await;
@@ -329,7 +363,9 @@ pub async fn keys_outside_the_alphabet_are_refused(store: Arc<dyn EvidenceStore>
         "a\nb",
     ] {
         let key = format!("{at}{key}");
-        let answer = store.create(&key, Bytes::new(), &Metadata::new()).await;
+        let answer = store
+            .create(&key, Bytes::new(), &CreateOptions::default())
+            .await;
         assert!(
             matches!(answer, Err(StoreError::Refused { .. })),
             "{key:?}: {answer:?}"
@@ -354,6 +390,119 @@ pub async fn empty_objects_are_objects(store: Arc<dyn EvidenceStore>, at: &str) 
         Some(0)
     );
     assert_eq!(store.get(&key, 0..1).await.expect("the store answers"), "");
+}
+
+/// "Until when nobody may delete the object", and "where it does not, every lock is refused".
+pub async fn a_retention_term_is_kept_or_refused(store: Arc<dyn EvidenceStore>, at: &str) {
+    let locks = store.locks().await.expect("the store answers");
+    for (name, mode) in [("g", LockMode::Governance), ("c", LockMode::Compliance)] {
+        let key = format!("{at}{name}");
+        let retention = Retention {
+            mode,
+            until: soon(),
+        };
+        let options = CreateOptions {
+            retention: Some(retention),
+            ..CreateOptions::default()
+        };
+        let put = store.create(&key, Bytes::from_static(b"x"), &options).await;
+        if !locks {
+            assert!(matches!(put, Err(StoreError::CannotLock { .. })), "{put:?}");
+            assert_eq!(store.head(&key).await.expect("the store answers"), None);
+            continue;
+        }
+        assert_eq!(put.expect("the store locks"), Created::Created);
+        let found = store.protection(&key).await.expect("the store answers");
+        let kept = found.retention.expect("it was asked for");
+        assert_eq!((kept.mode, found.held), (mode, false));
+        let late = kept.until.as_micros() - retention.until.as_micros();
+        assert!((0..1_000_000).contains(&late), "late by {late} µs");
+        expect_locked(&*store, &key).await;
+    }
+}
+
+/// "Sets the object's legal hold, or releases it. Neither changes its retention; both may be done again."
+pub async fn a_legal_hold_is_kept_or_refused(store: Arc<dyn EvidenceStore>, at: &str) {
+    let locks = store.locks().await.expect("the store answers");
+    let (later, first) = (format!("{at}later"), format!("{at}first"));
+    put(&*store, &later, b"x").await;
+    let missing = store.hold(&format!("{at}missing"), true).await;
+    assert!(
+        matches!(missing, Err(StoreError::NotFound { .. })),
+        "{missing:?}"
+    );
+    let options = CreateOptions {
+        held: true,
+        ..CreateOptions::default()
+    };
+    let put = store
+        .create(&first, Bytes::from_static(b"x"), &options)
+        .await;
+    if !locks {
+        assert!(matches!(put, Err(StoreError::CannotLock { .. })), "{put:?}");
+        let held = store.hold(&later, true).await;
+        assert!(
+            matches!(held, Err(StoreError::CannotLock { .. })),
+            "{held:?}"
+        );
+        return;
+    }
+    assert_eq!(put.expect("the store locks"), Created::Created);
+    for held in [true, true, false, false] {
+        for key in [&first, &later] {
+            store.hold(key, held).await.expect("the store answers");
+            let protection = Protection {
+                held,
+                retention: None,
+            };
+            assert_eq!(
+                store.protection(key).await.expect("the store answers"),
+                protection
+            );
+            if held {
+                expect_locked(&*store, key).await;
+            }
+        }
+    }
+    store.delete(&later).await.expect("it is held no longer");
+}
+
+/// "What keeps the object from being deleted", and "`NotFound`".
+pub async fn what_is_not_locked_is_not_protected(store: Arc<dyn EvidenceStore>, at: &str) {
+    put(&*store, &format!("{at}a"), b"x").await;
+    let found = store.protection(&format!("{at}a")).await;
+    assert_eq!(found.expect("the store answers"), Protection::default());
+    for key in ["missing", "a/b"] {
+        let answer = store.protection(&format!("{at}{key}")).await;
+        assert!(
+            matches!(answer, Err(StoreError::NotFound { .. })),
+            "{answer:?}"
+        );
+    }
+}
+
+/// "Whether whoever asks could delete objects that are not locked. Nothing is deleted to find out."
+pub async fn who_may_delete_is_told(store: Arc<dyn EvidenceStore>, at: &str) {
+    put(&*store, &format!("{at}a"), b"x").await;
+    // The suite deletes, so it may.
+    assert!(store.may_delete().await.expect("the store answers"));
+    assert_eq!(keys(&*store, at, None).await, ["a"]);
+}
+
+/// "`Refused` if it is locked."
+async fn expect_locked(store: &dyn EvidenceStore, key: &str) {
+    let answer = store.delete(key).await;
+    assert!(
+        matches!(answer, Err(StoreError::Refused { .. })),
+        "{answer:?}"
+    );
+    let head = store.head(key).await.expect("the store answers");
+    assert!(head.is_some(), "{key} is locked and still there");
+}
+
+/// Long enough for the tests, and short enough that a place is free again soon.
+fn soon() -> Timestamp {
+    super::memory::timestamp(std::time::SystemTime::now()).plus_micros(60_000_000)
 }
 
 /// "Makes sure that this store keeps its promise."

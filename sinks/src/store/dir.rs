@@ -9,7 +9,8 @@
 //! So an object is whole from the moment it can be seen, and after the answer it survives a loss of power.
 //! What a crash leaves under `+tmp` is nobody's object; it is cleared away when the directory is opened.
 //!
-//! Not here: locks against deletion by others. Whoever may write to the directory may delete from it.
+//! Not here: locks against deletion. Whoever may write to the directory may delete from it, so puts that ask for a
+//! retention term and legal holds are refused rather than noted beside the object as if they were kept.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -25,7 +26,10 @@ use hoop_schema::EventHash;
 use sha2::{Digest, Sha256};
 
 use super::memory::{not_found, timestamp};
-use super::{Created, EvidenceStore, Metadata, ObjectHead, ObjectInfo, Source, StoreError, key};
+use super::{
+    CreateOptions, Created, EvidenceStore, ObjectHead, ObjectInfo, Protection, Source, StoreError,
+    key,
+};
 
 /// Folder of objects that are being written. `+` is no character of a key.
 const TEMPORARY: &str = "+tmp";
@@ -97,6 +101,13 @@ impl Dir {
         }
     }
 
+    fn cannot_lock(&self, what: &'static str) -> StoreError {
+        StoreError::CannotLock {
+            place: self.place(),
+            what,
+        }
+    }
+
     fn check_change(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
         key::check(operation, key)?;
         if self.read_only {
@@ -116,8 +127,16 @@ impl EvidenceStore for Dir {
         self.root.display().to_string()
     }
 
-    async fn create(&self, key: &str, bytes: Bytes, _: &Metadata) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        options: &CreateOptions,
+    ) -> Result<Created, StoreError> {
         self.check_change("create", key)?;
+        if options.retention.is_some() || options.held {
+            return Err(self.cannot_lock("a put with a lock"));
+        }
         self.blocking("create", key, move |root, key| create(root, key, &bytes))
             .await
     }
@@ -180,7 +199,36 @@ impl EvidenceStore for Dir {
         .await
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
+    async fn locks(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn may_delete(&self) -> Result<bool, StoreError> {
+        self.blocking("delete", "", |root, _| {
+            Ok(rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok())
+        })
+        .await
+    }
+
+    async fn protection(&self, key: &str) -> Result<Protection, StoreError> {
+        key::check("protection", key)?;
+        self.blocking("protection", key, |root, key| {
+            match fs::metadata(root.join(key)) {
+                Ok(found) if found.is_file() => Ok(Protection::default()),
+                Ok(_) => Err(not_found(key)),
+                Err(e) if is_missing(&e) => Err(not_found(key)),
+                Err(e) => Err(refused("protection", key, e)),
+            }
+        })
+        .await
+    }
+
+    async fn hold(&self, key: &str, _: bool) -> Result<(), StoreError> {
+        self.protection(key).await?;
+        Err(self.cannot_lock("a legal hold"))
+    }
+
+    async fn probe(&self) -> Result<Vec<String>, StoreError> {
         let unfit = |why: String| StoreError::Unfit {
             place: self.place(),
             why,
@@ -189,7 +237,7 @@ impl EvidenceStore for Dir {
         let mut answers = Vec::new();
         for bytes in [&b"first"[..], b"second"] {
             let put = self
-                .create(&key, Bytes::from_static(bytes), &Metadata::new())
+                .create(&key, Bytes::from_static(bytes), &CreateOptions::default())
                 .await;
             answers.push(
                 put.map_err(|e| unfit(format!("cannot create objects: {}", with_causes(&e))))?,
@@ -202,7 +250,7 @@ impl EvidenceStore for Dir {
                 "a second put of one name was not refused; use a local file system".to_owned(),
             ));
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
@@ -382,6 +430,7 @@ fn info(entry: &DirEntry, name: String) -> io::Result<Option<ObjectInfo>> {
                 key: name,
                 bytes: metadata.len(),
                 created,
+                tag: String::new(),
             }))
         }
     }

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Created, EvidenceStore, Metadata, ObjectHead, ObjectInfo, StoreError};
+use super::{
+    CreateOptions, Created, EvidenceStore, ObjectHead, ObjectInfo, Protection, StoreError,
+};
 
 /// What happens to one put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,8 @@ pub struct Faulty {
 #[derive(Debug, Default)]
 struct State {
     faults: VecDeque<PutFault>,
-    under_way: Vec<(String, Bytes)>,
+    under_way: Vec<(String, Bytes, CreateOptions)>,
+    hang_deletes: Option<u64>,
     away: bool,
     puts: u64,
     bytes_read: u64,
@@ -59,6 +62,11 @@ impl Faulty {
         self.state.lock().faults.extend(faults);
     }
 
+    /// After this many deletes more, every further one never answers, and deletes nothing.
+    pub fn hang_deletes_after(&self, deletes: Option<u64>) {
+        self.state.lock().hang_deletes = deletes;
+    }
+
     /// Whether the whole store refuses everything.
     pub fn set_away(&self, away: bool) {
         self.state.lock().away = away;
@@ -71,8 +79,8 @@ impl Faulty {
     pub async fn land(&self) -> Result<Vec<Created>, StoreError> {
         let under_way = std::mem::take(&mut self.state.lock().under_way);
         let mut answers = Vec::new();
-        for (key, bytes) in under_way {
-            answers.push(self.inner.create(&key, bytes, &Metadata::new()).await?);
+        for (key, bytes, options) in under_way {
+            answers.push(self.inner.create(&key, bytes, &options).await?);
         }
         Ok(answers)
     }
@@ -105,7 +113,7 @@ impl EvidenceStore for Faulty {
         &self,
         key: &str,
         bytes: Bytes,
-        metadata: &Metadata,
+        options: &CreateOptions,
     ) -> Result<Created, StoreError> {
         let fault = {
             let mut state = self.state.lock();
@@ -114,20 +122,21 @@ impl EvidenceStore for Faulty {
         };
         self.check("create", key)?;
         match fault {
-            PutFault::None => self.inner.create(key, bytes, metadata).await,
+            PutFault::None => self.inner.create(key, bytes, options).await,
             PutFault::Refused => Err(refused("create", key)),
             PutFault::LostBefore => Err(unknown("create", key)),
             PutFault::LostAfter => {
-                self.inner.create(key, bytes, metadata).await?;
+                self.inner.create(key, bytes, options).await?;
                 Err(unknown("create", key))
             }
             PutFault::LandsLater => {
-                self.state.lock().under_way.push((key.to_owned(), bytes));
+                let put = (key.to_owned(), bytes, options.clone());
+                self.state.lock().under_way.push(put);
                 Err(unknown("create", key))
             }
             PutFault::HangsBefore => std::future::pending().await,
             PutFault::HangsAfter => {
-                self.inner.create(key, bytes, metadata).await?;
+                self.inner.create(key, bytes, options).await?;
                 std::future::pending().await
             }
         }
@@ -152,10 +161,39 @@ impl EvidenceStore for Faulty {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.check("delete", key)?;
+        let hangs = match &mut self.state.lock().hang_deletes {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         self.inner.delete(key).await
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
+    async fn locks(&self) -> Result<bool, StoreError> {
+        self.inner.locks().await
+    }
+
+    async fn may_delete(&self) -> Result<bool, StoreError> {
+        self.inner.may_delete().await
+    }
+
+    async fn protection(&self, key: &str) -> Result<Protection, StoreError> {
+        self.check("protection", key)?;
+        self.inner.protection(key).await
+    }
+
+    async fn hold(&self, key: &str, held: bool) -> Result<(), StoreError> {
+        self.check("hold", key)?;
+        self.inner.hold(key, held).await
+    }
+
+    async fn probe(&self) -> Result<Vec<String>, StoreError> {
         self.inner.probe().await
     }
 }

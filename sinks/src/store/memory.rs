@@ -1,4 +1,5 @@
-//! Evidence kept in the memory of this process. It keeps every promise of a store except to outlive the process.
+//! Evidence kept in the memory of this process. It keeps every promise of a store, locks included, except to outlive
+//! the process.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -9,7 +10,9 @@ use bytes::Bytes;
 use hoop_schema::{EventHash, Timestamp};
 use parking_lot::Mutex;
 
-use super::{Created, EvidenceStore, Metadata, ObjectHead, ObjectInfo, StoreError, key};
+use super::{
+    CreateOptions, Created, EvidenceStore, ObjectHead, ObjectInfo, Protection, StoreError, key,
+};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -21,6 +24,7 @@ pub struct Memory {
 struct Object {
     bytes: Bytes,
     created: Timestamp,
+    protection: Protection,
 }
 
 impl Memory {
@@ -36,14 +40,28 @@ impl EvidenceStore for Memory {
         "memory".to_owned()
     }
 
-    async fn create(&self, key: &str, bytes: Bytes, _: &Metadata) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        options: &CreateOptions,
+    ) -> Result<Created, StoreError> {
         key::check("create", key)?;
         let mut objects = self.objects.lock();
         if objects.contains_key(key) {
             return Ok(Created::Exists);
         }
         let created = timestamp(SystemTime::now());
-        objects.insert(key.to_owned(), Object { bytes, created });
+        let protection = Protection {
+            retention: options.retention,
+            held: options.held,
+        };
+        let object = Object {
+            bytes,
+            created,
+            protection,
+        };
+        objects.insert(key.to_owned(), object);
         Ok(Created::Created)
     }
 
@@ -78,18 +96,50 @@ impl EvidenceStore for Memory {
                 key: key.clone(),
                 bytes: object.bytes.len() as u64,
                 created: object.created,
+                tag: String::new(),
             })
             .collect())
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         key::check("delete", key)?;
-        let gone = self.objects.lock().remove(key);
-        gone.map(drop).ok_or_else(|| not_found(key))
+        let mut objects = self.objects.lock();
+        let object = objects.get(key).ok_or_else(|| not_found(key))?;
+        if object.protection.locks_at(timestamp(SystemTime::now())) {
+            return Err(StoreError::Refused {
+                operation: "delete",
+                key: key.to_owned(),
+                source: "the object is locked".into(),
+            });
+        }
+        objects.remove(key);
+        Ok(())
     }
 
-    async fn probe(&self) -> Result<(), StoreError> {
+    async fn locks(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn may_delete(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn protection(&self, key: &str) -> Result<Protection, StoreError> {
+        key::check("protection", key)?;
+        let protection = self.objects.lock().get(key).map(|o| o.protection);
+        protection.ok_or_else(|| not_found(key))
+    }
+
+    async fn hold(&self, key: &str, held: bool) -> Result<(), StoreError> {
+        key::check("hold", key)?;
+        let mut objects = self.objects.lock();
+        let object = objects.get_mut(key).ok_or_else(|| not_found(key))?;
+        object.protection.held = held;
         Ok(())
+    }
+
+    async fn probe(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -8,7 +8,7 @@ fn fresh() -> (tempfile::TempDir, Dir) {
 
 async fn put(store: &Dir, key: &str, bytes: &'static [u8]) -> Result<Created, StoreError> {
     store
-        .create(key, Bytes::from_static(bytes), &Metadata::new())
+        .create(key, Bytes::from_static(bytes), &CreateOptions::default())
         .await
 }
 
