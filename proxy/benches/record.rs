@@ -135,6 +135,7 @@ fn journal() -> (Arc<Journal>, Arc<NullLog>) {
         cluster: "production".into(),
         producer_id: ProducerId::new("gateway-1").expect("a producer id"),
         standard: class,
+        encryption: None,
         limits: Limits::default(),
     };
     let journal = Journal::start(

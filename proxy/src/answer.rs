@@ -26,7 +26,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
 use crate::authenticate::Identity;
-use crate::gateway::Handler;
+use crate::gateway::{Handler, Switched};
 use crate::lifetime::{Holder, Lifetime};
 use crate::mask::{MaskMode, TextRules};
 use crate::metrics::{InFlight, VerbClass};
@@ -36,7 +36,7 @@ use crate::request_info::RequestInfo;
 use crate::status::{self, Refusal};
 use crate::tunnel::channels::Decoder;
 use crate::tunnel::negotiate::{Purpose, negotiate};
-use crate::tunnel::{self, Asked, Ends, Rewriter, Tap, Tunnel};
+use crate::tunnel::{self, Asked, Ends, Form, Rewriter, Tap, Tunnel};
 use crate::upstream::{self, SendError, UpstreamBody};
 
 mod body;
@@ -61,12 +61,14 @@ pub(crate) struct Answering<'a> {
     pub(crate) verb_class: VerbClass,
     /// Whose credential and session a stream lasts as long as.
     pub(crate) who: Option<&'a Identity>,
+    /// How a stream goes out in WebSocket messages, where the client asks for them.
+    pub(crate) in_messages: Option<Form>,
 }
 
 /// Whether answers to this are searched for secrets, so have to be JSON.
 pub(crate) fn is_inspected(info: &RequestInfo, verdict: &Verdict) -> bool {
     let seen = is_masked_for_client(verdict) || verdict.level == Level::RequestResponse;
-    let has_kind = !info.is_proxy_subresource() && !is_log(info) && !info.is_exec_like();
+    let has_kind = !info.is_proxy_subresource() && !info.is_log() && !info.is_exec_like();
     seen && info.is_resource && has_kind
 }
 
@@ -74,10 +76,6 @@ pub(crate) fn is_inspected(info: &RequestInfo, verdict: &Verdict) -> bool {
 fn is_masked_for_client(verdict: &Verdict) -> bool {
     let masking = verdict.masking.as_deref();
     verdict.mask != MaskMode::None || masking.is_some_and(|masking| masking.client().is_some())
-}
-
-fn is_log(info: &RequestInfo) -> bool {
-    info.resource() == "pods" && info.subresource() == "log"
 }
 
 impl Answering<'_> {
@@ -161,7 +159,7 @@ impl Answering<'_> {
         self.own_status(code, reason, message, end)
     }
 
-    /// Passes the API server's answer on.
+    /// Passes the API server's answer on. What goes out in WebSocket messages has the status 101.
     pub(crate) async fn relay(
         self,
         info: &RequestInfo,
@@ -170,23 +168,11 @@ impl Answering<'_> {
     ) -> Response<ClientBody> {
         let (mut head, body) = response.into_parts();
         let empty = body.size_hint().exact() == Some(0);
-        let inspected = is_inspected(info, &self.verdict) && !empty;
-        let readable = is_json(&head.headers) && !upstream::is_encoded(&head.headers);
-        if inspected && !readable && is_masked_for_client(&self.verdict) {
-            return self.withhold(head.status);
-        }
-        let key = &self.handler.mask_key;
-        let view = if !inspected && !info.is_proxy_subresource() {
-            View::of_text(&self.verdict, key, upstream::is_encoded(&head.headers))
-        } else if !inspected || !readable {
-            Some(View::Unrecorded)
-        } else {
-            Some(View::of_json(info, &self.verdict, key))
-        };
-        let Some(view) = view else {
+        let Some(view) = self.view(info, &head.headers, empty) else {
             return self.withhold(head.status);
         };
         let rewritten = view.rewrites();
+        let switches = self.goes_in_messages(&head);
         let length = body.size_hint().exact();
         upstream::for_client(
             &mut head.headers,
@@ -204,6 +190,9 @@ impl Answering<'_> {
             "HEAD" => None,
             _ => stream_channel(info, head.status),
         };
+        if switches {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+        }
         let record = AnswerHead {
             status: head.status.as_u16(),
             reason: None,
@@ -237,7 +226,7 @@ impl Answering<'_> {
         Response::from_parts(head, body)
     }
 
-    /// Passes a 101 on: when it is sent, the connection becomes `tunnel`.
+    /// Passes a 101 on: when it is sent, the connection is `switched` to a tunnel.
     pub(crate) fn switch(
         self,
         asked: &Asked,
@@ -245,12 +234,12 @@ impl Answering<'_> {
         audit_id: &HeaderValue,
         mut response: Response<UpstreamBody>,
         ends: Ends,
-        tunnel: &Mutex<Option<Tunnel>>,
+        switched: &Mutex<Option<Switched>>,
     ) -> Response<ClientBody> {
         let masks_output =
             *asked == Asked::Stream(Purpose::Command) && self.client_text().is_some();
         let protocol = match asked {
-            Asked::Opaque => None,
+            Asked::Opaque | Asked::Messages(_) => None,
             Asked::Stream(purpose) => match negotiate(purpose, handshake, response.headers()) {
                 Ok(protocol) => Some(protocol),
                 Err(_) if self.verdict.level == Level::Metadata && !masks_output => None,
@@ -263,8 +252,7 @@ impl Answering<'_> {
             (Some(protocol), Some(rules)) if masks_output => {
                 let rewriter = Rewriter::new(protocol, rules, &self.handler.mask_key);
                 if rewriter.is_none() {
-                    let why =
-                        "the output cannot be masked in this protocol: use one without base64";
+                    let why = "the output cannot be masked in this protocol";
                     return self.refuse_stream(why.to_owned());
                 }
                 rewriter
@@ -284,7 +272,7 @@ impl Answering<'_> {
         };
         let lifetime = self.lifetime();
         let recorder = self.exchange.stream(head, Channel::Opaque);
-        *tunnel.lock() = Some(Tunnel {
+        let tunnel = Tunnel {
             ends,
             lifetime,
             server: hyper::upgrade::on(&mut response),
@@ -297,8 +285,35 @@ impl Answering<'_> {
             rewriter,
             verdict: self.verdict,
             in_flight: self.in_flight,
-        });
+        };
+        *switched.lock() = Some(Switched::Tunnel(Box::new(tunnel)));
         answer
+    }
+
+    /// How client and record see an answer; nothing, where it cannot be searched for what has to be masked.
+    fn view(&self, info: &RequestInfo, headers: &HeaderMap, is_empty: bool) -> Option<View> {
+        let inspected = is_inspected(info, &self.verdict) && !is_empty;
+        let encoded = upstream::is_encoded(headers);
+        let key = &self.handler.mask_key;
+        if !inspected && !info.is_proxy_subresource() {
+            View::of_text(&self.verdict, key, encoded)
+        } else if inspected && is_json(headers) && !encoded {
+            Some(View::of_json(info, &self.verdict, key))
+        } else if inspected && is_masked_for_client(&self.verdict) {
+            None
+        } else {
+            Some(View::Unrecorded)
+        }
+    }
+
+    /// Whether this goes out in messages. An error does not, nor what cannot be cut into them.
+    fn goes_in_messages(&self, head: &http::response::Parts) -> bool {
+        let is_cut = match self.in_messages {
+            None => false,
+            Some(Form::Events) => is_json(&head.headers),
+            Some(Form::Binary | Form::Base64) => true,
+        };
+        is_cut && head.status == StatusCode::OK && !upstream::is_encoded(&head.headers)
     }
 
     /// What the client must not see of texts.

@@ -33,6 +33,8 @@ pub use certificate::RevocationError;
 pub(crate) use certificate::{CertificateAuthenticator, Certified};
 pub(crate) use failures::{Admission, FailureLimiter};
 pub(crate) use metrics::Metrics;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use oidc::check_token;
 pub use oidc::{
     AuthenticationConfiguration, AuthenticationError, AuthenticationErrors, IssuerProbe,
     OpenError as IssuerOpenError, unverified_claims,

@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::authenticate::{AuthenticationConfiguration, StaticTokens};
 use crate::mask::MaskKey;
+use crate::record::ContentEncryption;
 
 /// A gateway's configuration.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub policy: PolicySource,
     /// Key of the masking mode that keeps equal secrets comparable; the same over restarts, or they are not.
     pub mask_key: Arc<MaskKey>,
+    /// Which content is encrypted, and with whose keys; `None` for none.
+    pub encryption: Option<ContentEncryption>,
     /// Name of the cluster, as in every event.
     pub cluster: String,
     /// Name of this gateway, stable over restarts.

@@ -40,11 +40,11 @@ use crate::mask::MaskKey;
 use crate::metrics::{InFlight, Metrics, VerbClass};
 use crate::policy::{Facts, Verdict};
 use crate::policy_in_force::PolicyInForce;
-use crate::record::{Clock, Connection, Journal, RecordError};
+use crate::record::{Clock, Connection, Exchange, Journal, RecordError};
 use crate::request_body::{self, RequestBody};
 use crate::request_info::{self, Malformed, RequestInfo};
 use crate::status::Refusal;
-use crate::tunnel::{self, NotTunnelled, Tunnel};
+use crate::tunnel::{self, Asked, Form, NotTunnelled};
 use crate::upstream::{self, Forwarded, Upstream};
 
 mod attributes;
@@ -56,6 +56,7 @@ mod unread;
 
 use judging::Sent;
 use ruling::Ruling;
+pub(crate) use switching::Switched;
 use switching::Upgrading;
 pub(crate) use unread::Unread;
 
@@ -80,7 +81,7 @@ pub(crate) struct Peer {
     connection: Connection,
     presented: Presented,
     /// What the connection turns into after the answer that is under way.
-    tunnel: Mutex<Option<Tunnel>>,
+    switched: Mutex<Option<Switched>>,
 }
 
 /// The head of a request, understood as far as it can be.
@@ -123,7 +124,7 @@ impl Handler {
             identity,
             info: request_info::parse(head.method.as_str(), target(&head)),
         };
-        let mut attributes = Arc::new(attributes::of(&head, &peer, &call, received));
+        let attributes = Arc::new(attributes::of(&head, &peer, &call, received));
         let mut exchange =
             self.journal
                 .open(&peer.connection, Arc::clone(&attributes), session(&head));
@@ -133,9 +134,7 @@ impl Handler {
         let (mut ruling, mut body) = self
             .judge(&call, &head, &attributes, &peer, &exchange.session(), body)
             .await;
-        if let (Some(user), None) = (&ruling.acting_as, &attributes.impersonated) {
-            attributes = exchange.done_as(user.clone());
-        }
+        let attributes = self.recorded_as(&mut exchange, &head, &call, &ruling);
 
         // Step 5: from here on there is a record, or there is no effect.
         if let Err(error) = exchange.intent(ruling.intent(&head, &mut body)).await {
@@ -149,6 +148,7 @@ impl Handler {
             verdict: ruling.verdict,
             verb_class: call.verb_class(),
             who: call.identity.as_ref().ok(),
+            in_messages: ruling.asked.as_ref().and_then(Asked::form),
         };
         let (identity, info) = match (&call.identity, &call.info, ruling.refusal) {
             (Ok(identity), Ok(info), None) => (identity, info),
@@ -168,7 +168,8 @@ impl Handler {
             acting_as: ruling.acting_as.as_ref(),
             source_ip: peer.connection.source_ip(),
             audit_id: &audit_id,
-            inspected: answer::is_inspected(info, &answering.verdict),
+            inspected: answering.in_messages == Some(Form::Events)
+                || answer::is_inspected(info, &answering.verdict),
         };
         let question = info.is_self_review().then(|| body.bytes.clone());
         let request = forward(&head, body.bytes, &forwarded);
@@ -234,7 +235,7 @@ impl Handler {
         Peer {
             connection: self.journal.connection(source_ip),
             presented,
-            tunnel: Mutex::default(),
+            switched: Mutex::default(),
         }
     }
 
@@ -351,6 +352,25 @@ impl Handler {
         ))
     }
 
+    /// What the events say of the request now that it is decided about: whom it is done as, and its target and its
+    /// command without what masking rules find in texts.
+    fn recorded_as(
+        &self,
+        exchange: &mut Exchange,
+        head: &Parts,
+        call: &Call,
+        ruling: &Ruling,
+    ) -> Arc<RequestAttributes> {
+        if let (Some(user), None) = (&ruling.acting_as, &exchange.request().impersonated) {
+            exchange.done_as(user.clone());
+        }
+        if let (Some(rules), Ok(info)) = (ruling.looks_into_texts(), &call.info) {
+            let (target, argv) = attributes::masked(head, info, rules, &self.mask_key);
+            exchange.shown_as(target, argv);
+        }
+        Arc::clone(exchange.request())
+    }
+
     fn facts<'a>(
         &self,
         identity: &'a Identity,
@@ -374,8 +394,8 @@ impl Handler {
 
 impl Peer {
     /// What the connection turned into, once HTTP is over on it.
-    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
-        self.tunnel.lock().take()
+    pub(crate) fn take_switched(&self) -> Option<Switched> {
+        self.switched.lock().take()
     }
 }
 

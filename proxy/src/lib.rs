@@ -9,6 +9,8 @@ mod answer;
 mod authenticate;
 mod config;
 pub mod endings;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gateway;
 mod https_client;
 mod impersonation;

@@ -32,6 +32,8 @@ pub use detect::{DETECTORS, Detector};
 pub use fields::FieldPath;
 pub use pattern::Pattern;
 pub use rules::{Fields, LooksFor, Masking, MaskingRule, RuleView};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use scan::check_scanner;
 pub use scan::{HELD_BYTES_MAX, Scanner};
 pub use sentinel::{MaskedForm, SENTINEL, contains_masked_value};
 pub use text::{Sought, TextRules};

@@ -20,6 +20,8 @@
 //!   keeps its number, and a `gap` event names its number, strand and hash as soon as the log takes events again.
 //! - **Bounded.** Events under way share one budget of bytes ([`Limits::bytes_in_flight_max`]); sessions, remembered
 //!   losses and captured bodies have limits of their own. What does not fit is said, never trimmed silently.
+//! - **No content in the clear where it is to be encrypted.** The key is kept before the first event that uses it, and
+//!   without a key there is no content ([`ContentEncryption`]).
 //!
 //! Bodies arrive masked; this module never sees a secret. It leaves policy, masking and HTTP to the gateway.
 
@@ -44,11 +46,13 @@ mod heartbeat;
 mod lane;
 mod lanes;
 mod metrics;
+mod secrecy;
 mod sessions;
 mod stream;
 
 pub use answer::{AnswerHead, AnswerRecorder, End};
 pub use exchange::{Exchange, MaskedBody, NewIntent, Placement};
+pub use secrecy::{ContentEncryption, NoKey};
 pub use sessions::Connection;
 pub use stream::{Flow, Place, StreamRecorder};
 
@@ -72,8 +76,27 @@ pub struct Config {
     pub producer_id: ProducerId,
     /// The class that takes heartbeats and notices of the gateway itself. One of the logs must be of this class.
     pub standard: Class,
+    /// Which content is encrypted; `None` for none.
+    pub encryption: Option<ContentEncryption>,
     /// Bounds.
     pub limits: Limits,
+}
+
+impl Config {
+    /// Of this gateway, with the usual bounds.
+    pub fn new(
+        cluster: String,
+        producer_id: ProducerId,
+        encryption: Option<ContentEncryption>,
+    ) -> Self {
+        Self {
+            cluster,
+            producer_id,
+            standard: Class::standard(),
+            encryption,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// The longest cluster name, in bytes: that of a DNS name.
@@ -147,6 +170,9 @@ pub enum RecordError {
     /// The log did not acknowledge the intent in time, or refused it.
     #[error("the log does not take events at the moment")]
     Unavailable(#[source] Option<Arc<AppendError>>),
+    /// There is no key to encrypt the request's content with. What is recorded of it has none.
+    #[error("the content of the request cannot be encrypted")]
+    NoKey(#[source] NoKey),
     /// The memory for events under way is full.
     #[error("too many events wait for the log")]
     Overloaded,

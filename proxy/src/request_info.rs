@@ -120,9 +120,14 @@ impl RequestInfo {
         self.is_resource && self.verb == "watch"
     }
 
+    /// Whether this reads a log (`pods/log`).
+    pub fn is_log(&self) -> bool {
+        self.resource_is("pods", &["log"])
+    }
+
     /// Whether this follows a log (`pods/log` with `follow`).
     pub fn is_log_follow(&self) -> bool {
-        self.resource_is("pods", &["log"]) && self.query.flag("follow")
+        self.is_log() && self.query.flag("follow")
     }
 
     /// Whether the API server sets no time limit on it: watch, the verb `proxy`, and the subresources `attach`,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoop_schema::ProducerId;
 use hoop_sinks::log::EventWriter;
 use prometheus_client::registry::Registry;
 
@@ -21,7 +20,7 @@ use crate::gateway::Handler;
 use crate::listener::{ListenError, Listener};
 use crate::metrics::Metrics;
 use crate::policy_in_force::{PolicyError, PolicyInForce};
-use crate::record::{self, Clock, Journal};
+use crate::record::{self, Journal};
 use crate::revocations::Revocations;
 use crate::upstream::{Upstream, UpstreamConfigError};
 use crate::webhooks::Metrics as WebhookMetrics;
@@ -119,7 +118,8 @@ pub async fn build(
     let address = listener
         .local_addr()
         .map_err(|e| ListenError::Bind(config.listen, e))?;
-    let journal = start_journal(config.cluster, config.producer_id, logs, &clock, registry)?;
+    let record = record::Config::new(config.cluster, config.producer_id, config.encryption);
+    let journal = Journal::start(record, logs, Arc::clone(&clock), registry)?;
     policy.announce(&journal, &metrics);
     let handler = Arc::new(Handler {
         journal,
@@ -213,23 +213,6 @@ async fn revocations(
     let certificates = listener.certificates().clone();
     let interval = limits.revocations_interval;
     Revocations::open(file, interval, certificates, Arc::clone(endings)).await
-}
-
-/// The record of this gateway, under a new epoch.
-fn start_journal(
-    cluster: String,
-    producer_id: ProducerId,
-    logs: Vec<Arc<dyn EventWriter>>,
-    clock: &Clock,
-    registry: &mut Registry,
-) -> Result<Arc<Journal>, record::StartError> {
-    let config = record::Config {
-        cluster,
-        producer_id,
-        standard: hoop_schema::Class::standard(),
-        limits: record::Limits::default(),
-    };
-    Journal::start(config, logs, Arc::clone(clock), registry)
 }
 
 fn pacing(limits: &Limits) -> Pacing {

@@ -1,5 +1,5 @@
-//! Step 8: requests that turn their connection into a stream of its own: exec, attach, port-forward, WebSocket watches
-//! and whatever else upgrades.
+//! Step 8: requests that turn their connection into a stream of its own: exec, attach, port-forward, and whatever else
+//! upgrades. Watches and logs over WebSocket are no tunnels: see `messages`.
 //!
 //! The API server decides first: only after its 101 the client gets one, with the same choice of protocol. From then
 //! on `run` copies the bytes as they are, and `tap` decodes copies of them for the record. A stream that cannot be
@@ -11,6 +11,7 @@
 
 pub mod bearer;
 pub mod channels;
+mod messages;
 pub mod negotiate;
 pub mod spdy;
 pub mod websocket;
@@ -19,7 +20,10 @@ mod rewrite;
 mod run;
 mod tap;
 
+pub(crate) use messages::{Form, MessageStream, Messages};
 pub(crate) use rewrite::Rewriter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use rewrite::check_rewriter;
 pub(crate) use run::{Ends, Tunnel};
 pub(crate) use tap::Tap;
 
@@ -62,6 +66,18 @@ pub(crate) enum Asked {
     Stream(Purpose),
     /// What a proxied pod, service or node upgrades to: only its bytes are counted, since nothing there has a kind.
     Opaque,
+    /// A watch or a log in WebSocket messages: not tunnelled, but answered by the gateway.
+    Messages(Messages),
+}
+
+impl Asked {
+    /// How an answer in messages is cut into them.
+    pub(crate) fn form(&self) -> Option<Form> {
+        match self {
+            Self::Messages(messages) => Some(messages.form),
+            Self::Stream(_) | Self::Opaque => None,
+        }
+    }
 }
 
 /// Why an upgrade is not tunnelled, in words for the person who asked.
@@ -122,12 +138,20 @@ pub(crate) fn asked(head: &Parts, info: &RequestInfo) -> Result<Option<Asked>, N
     if info.is_proxy_subresource() && headers.contains_key(UPGRADE) && names_upgrade {
         return Ok(Some(Asked::Opaque));
     }
-    if info.is_watch() {
-        return refuse(
-            "a watch over WebSocket is not served, since it could not be recorded; watch over HTTP is",
-        );
+    if (info.is_watch() || info.is_log()) && is_websocket(head) && names_upgrade {
+        let messages = Messages::asked(headers, info).map_err(NotTunnelled)?;
+        return Ok(Some(Asked::Messages(messages)));
     }
     refuse("an upgraded connection is not served here, since it could not be recorded")
+}
+
+/// Whether a request asks for WebSocket in a way that it can be had.
+fn is_websocket(head: &Parts) -> bool {
+    let mut protocols = head.headers.get_all(UPGRADE).iter();
+    let protocol = protocols.next().filter(|_| protocols.next().is_none());
+    head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && protocol.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Adds the handshake of the client to the request for the API server: what [`crate::upstream`] drops from every other

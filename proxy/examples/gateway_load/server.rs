@@ -88,6 +88,7 @@ pub(crate) async fn run(dir: &Path, address: &str, upstream: &str) {
         upstream: UpstreamSource::Explicit(Box::new(kube)),
         policy: PolicySource::Text(POLICY.to_owned()),
         mask_key: Arc::new(MaskKey::from_bytes([1; 32])),
+        encryption: None,
         cluster: "load".into(),
         producer_id: ProducerId::new("load").unwrap(),
         limits: Limits::default(),

@@ -61,7 +61,8 @@ enum Inner {
     /// Of an answer that leaves no record.
     Unrecorded(Bytes),
     Streamed(Box<Streamed>),
-    Over,
+    /// Nothing more comes. Says why, where it is before its time.
+    Over(Option<Over>),
 }
 
 #[derive(Debug)]
@@ -84,6 +85,8 @@ struct Streamed {
     /// Runs while bytes are held back of a stream that somebody may be looking at.
     held_back: Option<Pin<Box<Sleep>>>,
     decision: Decision,
+    /// Why it was ended before its time.
+    over: Option<Over>,
     /// Whether a stream that cannot be recorded in full is closed.
     strict: bool,
     metrics: Metrics,
@@ -103,8 +106,8 @@ pub(crate) enum BrokenOff {
 
 impl ClientBody {
     /// No body.
-    pub(super) fn none() -> Self {
-        Self(Inner::Over)
+    pub(crate) fn none() -> Self {
+        Self(Inner::Over(None))
     }
 
     /// A body that is there in full. `recorder` has it already, and gets `end` when the client took it.
@@ -116,7 +119,7 @@ impl ClientBody {
     ) -> Self {
         if bytes.is_empty() {
             recorder.finish(end);
-            return Self(Inner::Over);
+            return Self(Inner::Over(None));
         }
         Self(Inner::Whole(Whole {
             bytes,
@@ -129,7 +132,7 @@ impl ClientBody {
     /// A body that nobody records.
     pub(super) fn unrecorded(bytes: Bytes) -> Self {
         if bytes.is_empty() {
-            return Self(Inner::Over);
+            return Self(Inner::Over(None));
         }
         Self(Inner::Unrecorded(bytes))
     }
@@ -152,10 +155,36 @@ impl ClientBody {
             at_line_start: true,
             held_back: None,
             decision,
+            over: None,
             strict,
             metrics,
             _in_flight: in_flight,
         })))
+    }
+
+    /// Why it was ended before its time, once it was.
+    pub(crate) fn over(&self) -> Option<&Over> {
+        match &self.0 {
+            Inner::Over(over) => over.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Resolves when it may not go on, and ends it without last words: the client has not taken the last piece yet.
+    pub(crate) async fn cut_off(&mut self) {
+        std::future::poll_fn(|cx| {
+            let Inner::Streamed(streamed) = &mut self.0 else {
+                return Poll::Pending;
+            };
+            let Some(over) = streamed.is_over(cx) else {
+                return Poll::Pending;
+            };
+            let decision = over.decision(&streamed.decision);
+            streamed.finish(Ended::GatewayClosed, Some(decision));
+            self.0 = Inner::Over(Some(over));
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
@@ -295,6 +324,7 @@ impl Streamed {
     ) -> Poll<(Option<Result<Bytes, BrokenOff>>, bool)> {
         if let Some(over) = self.is_over(cx) {
             let words = self.part(&over);
+            self.over = Some(over);
             return Poll::Ready(((!words.is_empty()).then_some(Ok(words)), true));
         }
         let piece =
@@ -361,14 +391,14 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.0 {
-            Inner::Over => Poll::Ready(None),
+            Inner::Over(_) => Poll::Ready(None),
             Inner::Unrecorded(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Inner::Over;
+                self.0 = Inner::Over(None);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Inner::Whole(_) => {
-                let Inner::Whole(whole) = std::mem::replace(&mut self.0, Inner::Over) else {
+                let Inner::Whole(whole) = std::mem::replace(&mut self.0, Inner::Over(None)) else {
                     return Poll::Ready(None);
                 };
                 whole.recorder.finish(whole.end);
@@ -377,7 +407,8 @@ impl Body for ClientBody {
             Inner::Streamed(streamed) => {
                 let (step, over) = ready!(streamed.poll_step(cx));
                 if over {
-                    self.0 = Inner::Over;
+                    let why = streamed.over.take();
+                    self.0 = Inner::Over(why);
                 }
                 Poll::Ready(step.map(|step| step.map(Frame::data)))
             }
@@ -385,12 +416,12 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Inner::Over)
+        matches!(self.0, Inner::Over(_))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Over => SizeHint::with_exact(0),
+            Inner::Over(_) => SizeHint::with_exact(0),
             Inner::Unrecorded(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Whole(whole) => SizeHint::with_exact(whole.bytes.len() as u64),
             Inner::Streamed(streamed) if streamed.view.rewrites() => SizeHint::default(),

@@ -21,12 +21,16 @@ mod delegation;
 mod document;
 mod expression;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod issuer;
 mod keys;
 mod rules;
 mod token;
 
 pub use document::{AuthenticationConfiguration, AuthenticationError, AuthenticationErrors};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::check as check_token;
 use issuer::Issuer;
 use token::Jwt;
 pub(super) use token::claimed_expiry;

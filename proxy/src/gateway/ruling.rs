@@ -1,10 +1,12 @@
 //! Step 4's result.
 
+use std::sync::Arc;
+
 use hoop_schema::Class;
 use hoop_schema::kinds::request::{Decision, Durability, Effect, Level, User};
 use http::request::Parts;
 
-use crate::mask::MaskMode;
+use crate::mask::{MaskMode, TextRules};
 use crate::policy::Verdict;
 use crate::record::{NewIntent, Placement};
 use crate::request_body::RequestBody;
@@ -75,6 +77,11 @@ impl Ruling {
             decision.message.clone_from(&refusal.message);
         }
         self.refusal = Some(refusal);
+    }
+
+    /// What the record must not show in any text, if the masking rules say something of that.
+    pub(super) fn looks_into_texts(&self) -> Option<&Arc<TextRules>> {
+        self.verdict.masking.as_deref()?.record().text()
     }
 
     pub(super) fn intent(&self, head: &Parts, body: &mut RequestBody) -> NewIntent {

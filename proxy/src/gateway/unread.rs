@@ -75,6 +75,7 @@ impl Handler {
             verdict: ruling.verdict,
             verb_class: VerbClass::Other,
             who: None,
+            in_messages: None,
         };
         if let Some(refusal) = ruling.refusal {
             answering.answered_below(is_answered.then_some(refusal.code));

@@ -66,8 +66,8 @@ pub(super) async fn serve(
     let connection = connection.with_upgrades();
     let ask_to_end = http1::UpgradeableConnection::graceful_shutdown;
     let result = until_stopped(connection, stopped, ask_to_end).await;
-    if let Some(tunnel) = peer.take_tunnel() {
-        tunnel.run().await;
+    if let Some(switched) = peer.take_switched() {
+        switched.run().await;
     } else if let Err(error) = result {
         if let Some(unread) = seen.unread(&error) {
             handler.unreadable(&peer, unread).await;

@@ -42,7 +42,7 @@ pub(super) enum Step {
     Begun,
     /// A match ends before this byte; it may become longer.
     Ended,
-    /// The last match that ended is the match.
+    /// The last match that ended is the match; when none did, there will be none.
     Over,
 }
 

@@ -15,6 +15,12 @@ use super::pattern::{Pattern, State, Step};
 use super::text::{TextRules, placeholder};
 use super::{MaskKey, MaskMode};
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::check as check_scanner;
+
 /// The most that a search looks back: four times the longest private key that people use (RSA with 4096 bits).
 pub const HELD_BYTES_MAX: usize = 16 * 1024;
 
@@ -184,8 +190,12 @@ impl Scanner {
                 }
                 Step::Begun | Step::Ended => {}
                 Step::Over => {
-                    // Something ended before: nothing else ends a search.
-                    let end = search.ended.unwrap_or(search.next);
+                    let Some(end) = search.ended else {
+                        // The pattern is bound to the beginning of the text: nothing can begin any more.
+                        search.next += 1;
+                        (search.from, search.phase) = (search.next, Phase::Idle);
+                        continue;
+                    };
                     self.take_ended(index);
                     self.restart(index, end);
                     continue;

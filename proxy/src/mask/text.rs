@@ -74,6 +74,11 @@ impl TextRules {
         !self.is_empty() && self.any.is_match(text)
     }
 
+    /// How often anything is in a whole text that is looked for.
+    pub fn count_in(&self, text: &[u8]) -> usize {
+        self.any.find_iter(text).count()
+    }
+
     /// A whole text with the matches replaced, and how many those are.
     pub fn mask(self: &Arc<Self>, text: &[u8], key: &Arc<MaskKey>) -> (Vec<u8>, u64) {
         let mut out = Vec::with_capacity(text.len());

@@ -28,10 +28,19 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Patience {
     /// Somebody waits and will refuse the request: a few attempts.
     Short,
+    /// The same, and the local spool is good enough.
+    Spool,
     /// It is kept until the log takes it or refuses it for good.
     Long,
     /// It is kept for as long as the process lives: the event that tells of losses.
     Endless,
+}
+
+impl Patience {
+    /// Whether somebody waits and will refuse the request.
+    pub(super) fn is_short(self) -> bool {
+        matches!(self, Self::Short | Self::Spool)
+    }
 }
 
 /// What the log said in the end.
@@ -235,9 +244,7 @@ async fn settle(
             }
             AppendError::Retryable(_) => {
                 metrics.refused.inc();
-                maybe_written
-                    || pending.patience != Patience::Short
-                    || attempt < INTENT_ATTEMPTS_MAX
+                maybe_written || !pending.patience.is_short() || attempt < INTENT_ATTEMPTS_MAX
             }
             AppendError::Terminal(_) => {
                 metrics.refused.inc();

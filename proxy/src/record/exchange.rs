@@ -5,22 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoop_schema::body::{Body, BodyEncoding, CHUNK_BYTES_MAX, Piece, cut};
+use hoop_schema::body::{Body, Piece};
 use hoop_schema::bytes::encode_fields;
 use hoop_schema::kinds::request::{
     AnsweredBy, BodyChunk, BodyOf, Decision, Durability, Ended, Intent, Level, Masked, Outcome,
     RequestAttributes, User,
 };
-use hoop_schema::kinds::stream::Channel;
-use hoop_schema::{Class, EventHash, Kind, SessionId};
+use hoop_schema::kinds::stream::{Channel, StreamData};
+use hoop_schema::{Class, Kind, SessionId};
 use tokio::time::Instant;
 
 use super::answer::{AnswerHead, AnswerRecorder};
 use super::budget::Share;
 use super::delivery::{Delivery, Patience};
 use super::lanes::{FIELDS_BYTES_MAX, Lanes, LogIndex};
+use super::secrecy::{self, NoKey, Secrecy};
 use super::sessions::Ticket;
-use super::stream::StreamRecorder;
+use super::stream::{Place, StreamRecorder};
 use super::{RecordError, metrics::DropReason};
 
 /// Which logs the events of a request go to, from its rule.
@@ -50,7 +51,7 @@ pub struct NewIntent {
     pub decision: Decision,
     /// How much is recorded.
     pub level: Level,
-    /// How durable the intent must be. `spool` is treated as `log`: there is no spool yet.
+    /// How durable the intent must be. Without a spool, `spool` is `log`.
     pub durability: Durability,
     /// Where it goes.
     pub placement: Placement,
@@ -88,6 +89,16 @@ struct Decided {
     level: Level,
     log: LogIndex,
     body_log: LogIndex,
+    secrecy: Secrecy,
+}
+
+/// Which body is written, and how.
+#[derive(Clone, Copy)]
+struct Form<'a> {
+    of: BodyOf,
+    secrecy: &'a Secrecy,
+    /// Of the event, and of the body's pieces.
+    logs: (LogIndex, LogIndex),
 }
 
 /// What an outcome says beyond its request.
@@ -134,6 +145,15 @@ impl Exchange {
         Arc::clone(&course.request)
     }
 
+    /// Says how the request's target and command are shown, where that is not as they were sent. Call it before
+    /// [`Exchange::intent`]; returns what the events now say.
+    pub fn shown_as(&mut self, request_uri: String, argv: Vec<String>) -> Arc<RequestAttributes> {
+        let course = self.course_mut();
+        let request = Arc::make_mut(&mut course.request);
+        (request.request_uri, request.argv) = (request_uri, argv);
+        Arc::clone(&course.request)
+    }
+
     /// Says that the request's head came `before` this exchange was opened; the outcome's times count from there.
     #[must_use = "returns the exchange"]
     pub fn head_came(mut self, before: Duration) -> Self {
@@ -143,7 +163,7 @@ impl Exchange {
     }
 
     /// Writes the intent, after the chunks of its body. `Ok` says that all of it is durable, or that the rule asks
-    /// for less. Call it once.
+    /// for less. Where content is encrypted, the key is kept before that. Call it once.
     ///
     /// # Errors
     /// The request must not go upstream. Answer it all the same through [`Exchange::answer`], so that the outcome
@@ -151,9 +171,13 @@ impl Exchange {
     /// that timed out may still be written later.
     pub async fn intent(&mut self, intent: NewIntent) -> Result<(), RecordError> {
         let course = self.course_mut();
-        let wait_max = course.lanes.limits().intent_wait_max;
+        let deadline = Instant::now() + course.lanes.limits().intent_wait_max;
         let durability = intent.durability;
-        let deliveries = course.write_intent(intent)?;
+        let (secrecy, no_key) = match course.secrecy(&intent).await {
+            Ok(secrecy) => (secrecy, None),
+            Err(no_key) => (Secrecy::Lost, Some(no_key)),
+        };
+        let deliveries = course.write_intent(intent, secrecy)?;
         if durability == Durability::BestEffort {
             return Ok(());
         }
@@ -164,10 +188,11 @@ impl Exchange {
             }
             verdict
         };
-        match tokio::time::timeout(wait_max, all).await {
-            Ok(verdict) => verdict.map_err(RecordError::Unavailable),
-            Err(_) => Err(RecordError::Unavailable(None)),
+        match tokio::time::timeout_at(deadline, all).await {
+            Ok(verdict) => verdict.map_err(RecordError::Unavailable)?,
+            Err(_) => return Err(RecordError::Unavailable(None)),
         }
+        no_key.map_or(Ok(()), |no_key| Err(RecordError::NoKey(no_key)))
     }
 
     /// Says how many bytes of request body went upstream.
@@ -257,11 +282,38 @@ impl Course {
         &self.request.audit_id
     }
 
-    fn write_intent(&mut self, new: NewIntent) -> Result<Vec<Delivery>, RecordError> {
+    /// Whether content was to be encrypted and there was no key, so that none is recorded.
+    pub(super) fn has_lost_content(&self) -> bool {
+        let secrecy = self.decided.as_ref().map(|decided| &decided.secrecy);
+        matches!(secrecy, Some(Secrecy::Lost))
+    }
+
+    /// How the content of this request is written. A caller who could not be identified has none: the answer is the
+    /// gateway's own.
+    async fn secrecy(&self, new: &NewIntent) -> Result<Secrecy, NoKey> {
+        let log = self.lanes.log_of(&new.placement.body_class);
+        let encrypts = log.is_some_and(|log| self.lanes.encrypts(log));
+        if !encrypts || new.level == Level::Metadata || self.request.user.is_none() {
+            return Ok(Secrecy::Open);
+        }
+        let wait_max = secrecy::wait_max(
+            new.durability == Durability::BestEffort,
+            self.lanes.limits().intent_wait_max,
+        );
+        let key = secrecy::key_of(&self.lanes, &self.ticket.session, wait_max).await?;
+        Ok(Secrecy::Key(key))
+    }
+
+    fn write_intent(
+        &mut self,
+        new: NewIntent,
+        secrecy: Secrecy,
+    ) -> Result<Vec<Delivery>, RecordError> {
         let log = self.log(&new.placement.class)?;
         let body_log = self.log(&new.placement.body_class)?;
         let patience = match new.durability {
-            Durability::Log | Durability::Spool => Patience::Short,
+            Durability::Log => Patience::Short,
+            Durability::Spool => Patience::Spool,
             // Nobody waits, and the request goes on in any case: the event is kept like an outcome.
             Durability::BestEffort => Patience::Long,
         };
@@ -280,11 +332,17 @@ impl Course {
             level: new.level,
             log,
             body_log,
+            secrecy: secrecy.clone(),
+        };
+        let form = Form {
+            of: BodyOf::Request,
+            secrecy: &secrecy,
+            logs: (log, body_log),
         };
         let mut apart = log != body_log;
         loop {
             let (inline, pieces) = match &body {
-                Some(body) => self.record_body(body, apart, body_log, log),
+                Some(body) => self.record_body(body, apart, form),
                 None => (None, Vec::new()),
             };
             intent.body = inline;
@@ -307,7 +365,7 @@ impl Course {
             let mut deliveries = Vec::with_capacity(1 + pieces.len());
             // From here on there is something that an outcome must follow.
             self.decided = Some(decided);
-            for chunk in self.chunks(pieces, BodyOf::Request) {
+            for chunk in self.chunks(pieces, form) {
                 deliveries.push(self.write(body_log, &chunk?, patience, Share::Bulk)?);
             }
             let session = &self.ticket.session;
@@ -347,9 +405,14 @@ impl Course {
             exit_code: answer.exit_code,
         };
         let apart = decided.log != decided.body_log;
+        let form = Form {
+            of: BodyOf::Response,
+            secrecy: &decided.secrecy,
+            logs: (decided.log, decided.body_log),
+        };
         let mut pieces = Vec::new();
         if let Some(body) = &answer.body {
-            (outcome.body, pieces) = self.record_body(body, apart, decided.body_log, decided.log);
+            (outcome.body, pieces) = self.record_body(body, apart, form);
         }
         let fits = |kind: &Kind| {
             let fields = encode_fields(kind).ok()?;
@@ -360,7 +423,7 @@ impl Course {
         if fields.is_none()
             && let (Some(body), Kind::Outcome(outcome)) = (&answer.body, &mut kind)
         {
-            (outcome.body, pieces) = self.record_body(body, true, decided.body_log, decided.log);
+            (outcome.body, pieces) = self.record_body(body, true, form);
             fields = fits(&kind);
         }
         let Some(fields) = fields else {
@@ -368,7 +431,7 @@ impl Course {
             tracing::error!("outcome is too long for an event; its intent stands alone");
             return;
         };
-        for chunk in self.chunks(pieces, BodyOf::Response).flatten() {
+        for chunk in self.chunks(pieces, form).flatten() {
             self.write_late(decided.body_log, &chunk, Share::Bulk);
         }
         let written = self.lanes.write(
@@ -389,6 +452,30 @@ impl Course {
         self.decided
             .as_ref()
             .is_some_and(|decided| self.write_late(decided.body_log, kind, Share::Bulk))
+    }
+
+    /// Writes bytes of a stream in the same way, in as many events as they take. Returns how many, and whether there was
+    /// room for all; there is none for what cannot be encrypted.
+    pub(super) fn write_stream_data(&self, place: Place, at_us: u64, bytes: &[u8]) -> (u64, bool) {
+        let Some(decided) = &self.decided else {
+            return (0, false);
+        };
+        let (mut events, mut all) = (0, !self.has_lost_content());
+        for piece in decided.secrecy.stream(self.audit_id(), place, bytes) {
+            let data = StreamData {
+                audit_id: self.audit_id().to_owned(),
+                channel: place.channel,
+                connection: place.connection,
+                offset: place.offset + piece.offset,
+                at_us,
+                encoding: piece.encoding,
+                content: piece.content,
+                encryption: decided.secrecy.encryption(),
+            };
+            events += 1;
+            all &= self.write_stream(&data.into());
+        }
+        (events, all)
     }
 
     fn write_late(&self, log: LogIndex, kind: &Kind, share: Share) -> bool {
@@ -424,8 +511,7 @@ impl Course {
         &self,
         body: &MaskedBody,
         apart: bool,
-        body_log: LogIndex,
-        log: LogIndex,
+        form: Form<'_>,
     ) -> (Option<Body>, Vec<Piece>) {
         let media_type = body.media_type.clone();
         let Some(recorded) = &body.recorded else {
@@ -434,34 +520,24 @@ impl Course {
         if body.bytes == 0 {
             return (None, Vec::new());
         }
-        let (mut form, pieces) = if apart {
-            let pieces = cut(recorded, CHUNK_BYTES_MAX);
-            let form = Body {
-                media_type,
-                encoding: BodyEncoding::Chunks,
-                content: None,
-                bytes: body.bytes,
-                sha256: Some(EventHash::of(recorded)),
-                truncated_at: (body.bytes > recorded.len() as u64).then_some(recorded.len() as u64),
-                chunks: u32::try_from(pieces.len()).expect("a body in memory has fewer chunks"),
-                chunk_class: None,
-            };
-            (form, pieces)
-        } else {
-            Body::record(recorded, body.bytes, media_type)
-        };
+        let place = (self.audit_id(), form.of);
+        let (mut recorded, pieces) = form
+            .secrecy
+            .body(place, recorded, body.bytes, media_type, apart);
+        let (log, body_log) = form.logs;
         if body_log != log && !pieces.is_empty() {
-            form.chunk_class = Some(self.lanes.class_of(body_log).clone());
+            recorded.chunk_class = Some(self.lanes.class_of(body_log).clone());
         }
-        (Some(form), pieces)
+        (Some(recorded), pieces)
     }
 
     fn chunks(
         &self,
         pieces: Vec<Piece>,
-        of: BodyOf,
+        form: Form<'_>,
     ) -> impl Iterator<Item = Result<Kind, RecordError>> + use<> {
         let audit_id = self.request.audit_id.clone();
+        let (of, encryption) = (form.of, form.secrecy.encryption());
         pieces.into_iter().enumerate().map(move |(index, piece)| {
             Ok(Kind::from(BodyChunk {
                 audit_id: audit_id.clone(),
@@ -470,6 +546,7 @@ impl Course {
                 offset: piece.offset,
                 encoding: piece.encoding,
                 content: piece.content,
+                encryption: encryption.clone(),
             }))
         })
     }

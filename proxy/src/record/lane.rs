@@ -82,7 +82,10 @@ pub(super) struct Numbered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Append,
-    /// It goes there with the next that somebody waits for, or some milliseconds later.
+    /// It goes there, and the local spool is good enough where there is one.
+    Spool,
+    /// It goes there with the next that somebody waits for, or some milliseconds later. Nobody waits for its fate, so
+    /// the spool is good enough for it too.
     Linger,
     /// There is no memory for it: it only leaves its number and hash.
     Drop,
@@ -165,6 +168,7 @@ impl Lane {
             kind: fields.name(),
             bytes: encoded.bytes.into(),
             linger: fate == Fate::Linger,
+            spool: fate != Fate::Append,
         };
         let appending = (fate != Fate::Drop).then(|| self.log.append(self.shard, outgoing.clone()));
         state.active = true;

@@ -20,6 +20,7 @@ use super::budget::{Budget, Share};
 use super::delivery::{Delivery, Patience, send};
 use super::lane::{Fate, Lane, Numbered};
 use super::metrics::{DropReason, Metrics};
+use super::secrecy::ContentEncryption;
 use super::sessions::Session;
 use super::{CLUSTER_BYTES_MAX, Clock, Config, Limits, RecordError, StartError};
 
@@ -41,6 +42,7 @@ pub(super) struct Lanes {
     epoch: u64,
     clock: Clock,
     limits: Limits,
+    encryption: Option<ContentEncryption>,
     budget: Arc<Budget>,
     metrics: Metrics,
     under_way: Arc<AtomicUsize>,
@@ -129,6 +131,7 @@ impl Lanes {
                 metrics.bytes_in_flight.clone(),
             ),
             limits: config.limits,
+            encryption: config.encryption,
             metrics,
             under_way: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
@@ -172,6 +175,18 @@ impl Lanes {
         &self.limits
     }
 
+    pub(super) fn encryption(&self) -> Option<&ContentEncryption> {
+        self.encryption.as_ref()
+    }
+
+    /// Whether content that goes to this log is encrypted.
+    pub(super) fn encrypts(&self, log: LogIndex) -> bool {
+        let class = self.class_of(log);
+        self.encryption
+            .as_ref()
+            .is_some_and(|encryption| encryption.classes.contains(class))
+    }
+
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
@@ -205,7 +220,7 @@ impl Lanes {
     /// works in the session.
     ///
     /// # Errors
-    /// With [`Patience::Short`] when there is no room: nothing has a number then. [`RecordError::TooLong`] always.
+    /// When somebody waits and there is no room: nothing has a number then. [`RecordError::TooLong`] always.
     pub(super) fn write(
         self: &Arc<Self>,
         session: &Session,
@@ -220,19 +235,20 @@ impl Lanes {
             return Err(RecordError::TooLong(fields.len()));
         }
         let held = self.budget.try_take(fields.len(), share);
-        if held.is_none() && patience == Patience::Short {
+        if held.is_none() && patience.is_short() {
             self.metrics.drop_event(DropReason::Unnumbered);
             return Err(RecordError::Overloaded);
         }
         let fate = match (&held, patience) {
             (None, _) => Fate::Drop,
             (Some(_), Patience::Short) => Fate::Append,
+            (Some(_), Patience::Spool) => Fate::Spool,
             (Some(_), Patience::Long | Patience::Endless) => Fate::Linger,
         };
         let lane = self.lane(log, session.id);
         let (start, event) = {
             let mut state = lane.lock();
-            if patience == Patience::Short && state.losses() >= self.limits.losses_max {
+            if patience.is_short() && state.losses() >= self.limits.losses_max {
                 self.metrics.drop_event(DropReason::Unnumbered);
                 return Err(RecordError::Unavailable(None));
             }

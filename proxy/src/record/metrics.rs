@@ -25,6 +25,8 @@ pub(super) struct Metrics {
     pub(super) bytes_in_flight: Gauge,
     pub(super) sessions_open: Gauge,
     pub(super) gaps: Counter,
+    pub(super) keys_made: Counter,
+    pub(super) keys_failed: Counter,
 }
 
 /// Labels of the dropped events.
@@ -58,6 +60,8 @@ impl Metrics {
             bytes_in_flight: Gauge::default(),
             sessions_open: Gauge::default(),
             gaps: Counter::default(),
+            keys_made: Counter::default(),
+            keys_failed: Counter::default(),
         };
         let m = &metrics;
         let registry = registry.sub_registry_with_prefix("hoop_journal");
@@ -101,6 +105,16 @@ impl Metrics {
             "gaps",
             "Gap events written: losses made visible; alert on any",
             m.gaps.clone(),
+        );
+        registry.register(
+            "keys_made",
+            "Keys made and kept for the content of sessions",
+            m.keys_made.clone(),
+        );
+        registry.register(
+            "keys_failed",
+            "Keys for the content of sessions that could not be kept; alert on any",
+            m.keys_failed.clone(),
         );
         metrics
     }

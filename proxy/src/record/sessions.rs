@@ -25,6 +25,7 @@ use tokio::time::Instant;
 mod table;
 
 use super::lanes::{Lanes, LogIndex};
+use super::secrecy::KeySlot;
 use table::{Ended, Table};
 
 /// How often idle sessions are looked for. A session may end that much later than its 15 minutes.
@@ -43,6 +44,8 @@ pub(super) struct Session {
     pub(super) predecessor: Option<SessionId>,
     pub(super) basis: SessionBasis,
     pub(super) strands: Mutex<Strands>,
+    /// What its content is encrypted with, if it is.
+    pub(super) key: KeySlot,
 }
 
 /// The strands of a session, one per class that has events of it.

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoop_schema::Kind;
-use hoop_schema::body::{CHUNK_BYTES_MAX, cut};
 use hoop_schema::kinds::request::{Ended, Level, Masked};
-use hoop_schema::kinds::stream::{
-    Channel, ConnectionState, StreamConnection, StreamData, StreamResize,
-};
+use hoop_schema::kinds::stream::{Channel, ConnectionState, StreamConnection, StreamResize};
 use parking_lot::Mutex;
 
 use super::answer::{AnswerHead, End};
-use super::exchange::{Answer, Course};
+use super::exchange::{Answer, Course, MaskedBody};
 
 /// The longest that a piece gathers.
 pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
@@ -34,8 +31,8 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(2);
 pub enum Flow {
     /// Yes.
     Recorded,
-    /// Some of it was dropped, since the memory for events under way is full; a gap tells of it. A stream whose rule
-    /// demands a record should be closed.
+    /// Some of it was dropped, since the memory for events under way is full; a gap tells of it. Or all of it is, since it
+    /// cannot be encrypted; the outcome tells. A stream whose rule demands a record should be closed.
     Lossy,
 }
 
@@ -286,20 +283,11 @@ impl Open {
         } else {
             whole_characters(&self.gathered)
         };
-        for piece in cut(&self.gathered[..whole], CHUNK_BYTES_MAX) {
-            let data = Kind::from(StreamData {
-                audit_id: course.audit_id().to_owned(),
-                channel: self.place.channel,
-                connection: self.place.connection,
-                offset: self.place.offset + piece.offset,
-                at_us: self.gathered_at_us,
-                encoding: piece.encoding,
-                content: piece.content,
-            });
-            self.events += 1;
-            if !course.write_stream(&data) {
-                self.flow = Flow::Lossy;
-            }
+        let (events, all) =
+            course.write_stream_data(self.place, self.gathered_at_us, &self.gathered[..whole]);
+        self.events += events;
+        if !all && whole > 0 {
+            self.flow = Flow::Lossy;
         }
         self.place.offset += whole as u64;
         self.gathered.drain(..whole);
@@ -323,12 +311,19 @@ impl Open {
         if self.received > 0 {
             course.sent_upstream = self.received;
         }
+        // What could not be encrypted is not there, and the outcome says so.
+        let lost = course.has_lost_content() && course.records_answers();
+        let body = lost.then(|| MaskedBody {
+            recorded: None,
+            bytes: self.sent,
+            media_type: head.media_type.clone(),
+        });
         let answer = Answer {
             head,
             ended: end.ended,
             response_bytes: self.sent,
             first_byte_us: self.first_byte_us,
-            body: None,
+            body,
             masked: end.masked,
             stream_events: self.events,
             exit_code: self.exit_code,

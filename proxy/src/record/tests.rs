@@ -17,6 +17,7 @@ use super::*;
 use faulty_log::{Fault, FaultyLog};
 
 mod bodies;
+mod encrypted;
 mod faults;
 mod faulty_log;
 mod life;
@@ -50,6 +51,7 @@ fn config(limits: Limits) -> Config {
         cluster: "test".into(),
         producer_id: ProducerId::new("gateway-1").unwrap(),
         standard: Class::new("standard").unwrap(),
+        encryption: None,
         limits,
     }
 }

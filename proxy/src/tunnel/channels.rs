@@ -15,7 +15,7 @@
 //! Feed a piece *before* it is forwarded, both sides through one decoder: then the answer to a piece is never decoded
 //! before the piece.
 
-mod base64_text;
+pub(super) mod base64_text;
 mod lane;
 mod messages;
 mod parting;

@@ -4,6 +4,7 @@
 //! # Promises
 //! - Every frame that comes out is whole. Frames that carry no output come out as they were, and after the output that
 //!   came before them.
+//! - Output in base64 is searched as what it stands for, and each message that comes out is in base64 of its own.
 //! - Output comes out as it comes, but for what may be the beginning of a secret; who holds a [`Rewriter`] flushes that
 //!   in time.
 //!
@@ -16,30 +17,20 @@ use std::sync::Arc;
 
 use super::Direction;
 use super::channels::DecodeError;
-use super::negotiate::{Encoding, Protocol};
-use super::websocket::{Event, FRAME_BYTES_MAX, FrameDecoder, FrameError};
+use super::negotiate::Protocol;
+use super::websocket::FrameDecoder;
 use crate::mask::{MaskKey, Scanner, TextRules};
 
-/// Channels of a command that carry output.
-const OUTPUT: [u8; 2] = [1, 2];
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
+mod messages;
+mod streams;
 
-/// First bytes of whole WebSocket frames (RFC 6455 §5.2).
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::check as check_rewriter;
 
-/// Word and length of a SPDY frame.
-const SPDY_HEAD_BYTES: usize = 8;
-
-/// The most of a SPDY data frame that is written at once: what fits its length, by far.
-const SPDY_DATA_BYTES_MAX: usize = 1 << 20;
-
-const FLAG_FIN: u8 = 1;
-
-/// SPDY control frames after which a stream, or all of them, are over.
-const RST_STREAM: u8 = 3;
-const GO_AWAY: u8 = 7;
+use messages::Message;
+use streams::{Streams, write_data};
 
 /// Writes the server's side of a command's stream anew.
 #[derive(Debug)]
@@ -51,29 +42,9 @@ pub(crate) struct Rewriter {
 #[derive(Debug)]
 enum Framing {
     /// WebSocket messages: a channel and its bytes.
-    Messages(FrameDecoder, Message),
+    Messages(FrameDecoder, Box<Message>),
     /// SPDY frames.
-    Streams(Spdy),
-}
-
-/// The message that is being read.
-#[derive(Debug, Default)]
-struct Message {
-    channel: Option<u8>,
-    /// Of any other channel: all of it, at most [`FRAME_BYTES_MAX`].
-    other: Vec<u8>,
-    /// Whether anything came after the channel.
-    has_data: bool,
-}
-
-/// The SPDY frame that is being read.
-#[derive(Debug, Default)]
-struct Spdy {
-    head: Vec<u8>,
-    /// Payload that has not come.
-    left: usize,
-    /// Payload of a control frame.
-    control: Vec<u8>,
+    Streams(Streams),
 }
 
 /// The texts of a stream, by channel or SPDY stream.
@@ -92,14 +63,11 @@ impl Rewriter {
         key: &Arc<MaskKey>,
     ) -> Option<Self> {
         let framing = match protocol {
-            Protocol::CommandMessages {
-                encoding: Encoding::Binary,
-                ..
-            } => {
+            Protocol::CommandMessages { encoding, .. } => {
                 let decoder = FrameDecoder::new(Direction::FromServer);
-                Framing::Messages(decoder, Message::default())
+                Framing::Messages(decoder, Box::new(Message::new(*encoding)))
             }
-            Protocol::CommandStreams { .. } => Framing::Streams(Spdy::default()),
+            Protocol::CommandStreams { .. } => Framing::Streams(Streams::default()),
             _ => return None,
         };
         let outputs = Outputs {
@@ -117,8 +85,8 @@ impl Rewriter {
             Framing::Messages(decoder, message) => {
                 decoder.push(bytes, &mut |event| message.take(event, outputs, out))
             }
-            Framing::Streams(spdy) => {
-                spdy.take(bytes, outputs, out);
+            Framing::Streams(streams) => {
+                streams.take(bytes, outputs, out);
                 Ok(())
             }
         }
@@ -147,7 +115,7 @@ impl Rewriter {
 impl Framing {
     fn write(&self, id: u32, text: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Messages(..) => write_output(id, text, out),
+            Self::Messages(_, message) => message.write_output(id, text, out),
             Self::Streams(_) => write_data(id, 0, text, out),
         }
     }
@@ -189,197 +157,6 @@ impl Outputs {
         self.scanners.clear();
         rest
     }
-}
-
-impl Message {
-    fn take(
-        &mut self,
-        event: Event<'_>,
-        outputs: &mut Outputs,
-        out: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
-        match event {
-            Event::Frame { .. } => {}
-            Event::Data(bytes) => self.take_data(bytes, outputs, out)?,
-            Event::MessageEnd => {
-                let channel = self.channel.take();
-                let payload = std::mem::take(&mut self.other);
-                let is_output = channel.is_some_and(|channel| OUTPUT.contains(&channel));
-                // An empty message says that its channel is there.
-                if !is_output || !std::mem::take(&mut self.has_data) {
-                    if channel.is_some() && !payload.is_empty() {
-                        end_outputs(outputs, out);
-                    }
-                    let whole: Vec<u8> = channel.into_iter().chain(payload).collect();
-                    write_frame(BINARY, &whole, out);
-                }
-                self.has_data = false;
-            }
-            Event::Ping(payload) => write_frame(PING, payload, out),
-            Event::Pong(payload) => write_frame(PONG, payload, out),
-            Event::Close { code, reason } => {
-                end_outputs(outputs, out);
-                let code = code.map(u16::to_be_bytes);
-                let mut payload = code.map(Vec::from).unwrap_or_default();
-                payload.extend_from_slice(reason.as_bytes());
-                write_frame(CLOSE, &payload, out);
-            }
-        }
-        Ok(())
-    }
-
-    fn take_data(
-        &mut self,
-        mut bytes: &[u8],
-        outputs: &mut Outputs,
-        out: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
-        let channel = match (self.channel, bytes.split_first()) {
-            (Some(channel), _) => channel,
-            (None, Some((first, rest))) => {
-                self.channel = Some(*first);
-                bytes = rest;
-                *first
-            }
-            (None, None) => return Ok(()),
-        };
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.has_data = true;
-        if OUTPUT.contains(&channel) {
-            let text = outputs.push(channel.into(), bytes);
-            write_output(channel.into(), &text, out);
-        } else {
-            // A message may come in any number of frames, and this is kept until its end.
-            let length = (self.other.len() + bytes.len()) as u64;
-            if length > FRAME_BYTES_MAX {
-                return Err(FrameError::TooLong(length).into());
-            }
-            self.other.extend_from_slice(bytes);
-        }
-        Ok(())
-    }
-}
-
-impl Spdy {
-    fn take(&mut self, mut bytes: &[u8], outputs: &mut Outputs, out: &mut Vec<u8>) {
-        while !bytes.is_empty() || self.is_whole() {
-            if self.head.len() < SPDY_HEAD_BYTES {
-                let missing = SPDY_HEAD_BYTES - self.head.len();
-                let (head, rest) = bytes.split_at(missing.min(bytes.len()));
-                self.head.extend_from_slice(head);
-                bytes = rest;
-                if let [.., high, middle, low] = self.head[..]
-                    && self.head.len() == SPDY_HEAD_BYTES
-                {
-                    let length = u32::from_be_bytes([0, high, middle, low]);
-                    self.left = usize::try_from(length).unwrap_or(usize::MAX);
-                }
-                continue;
-            }
-            let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
-            bytes = rest;
-            self.left -= payload.len();
-            match self.stream() {
-                None => self.control.extend_from_slice(payload),
-                Some(stream) => {
-                    let text = outputs.push(stream, payload);
-                    write_data(stream, 0, &text, out);
-                }
-            }
-            if self.left == 0 {
-                self.end_frame(outputs, out);
-            }
-        }
-    }
-
-    /// Whether the head is whole and nothing follows it.
-    fn is_whole(&self) -> bool {
-        self.head.len() == SPDY_HEAD_BYTES && self.left == 0
-    }
-
-    /// The stream of a data frame.
-    fn stream(&self) -> Option<u32> {
-        let word = self
-            .head
-            .first_chunk()
-            .map(|word| u32::from_be_bytes(*word));
-        word.filter(|word| word >> 31 == 0)
-    }
-
-    fn end_frame(&mut self, outputs: &mut Outputs, out: &mut Vec<u8>) {
-        let head = std::mem::take(&mut self.head);
-        let flags = head.get(4).copied().unwrap_or_default();
-        let word = head.first_chunk().map(|word| u32::from_be_bytes(*word));
-        let Some(stream) = word.filter(|word| word >> 31 == 0) else {
-            let kind = head.get(3).copied().unwrap_or_default();
-            if matches!(kind, RST_STREAM | GO_AWAY) {
-                for (stream, text) in outputs.end_all() {
-                    write_data(stream, 0, &text, out);
-                }
-            }
-            out.extend_from_slice(&head);
-            out.append(&mut self.control);
-            return;
-        };
-        if flags & FLAG_FIN != 0 {
-            let text = outputs.end(stream);
-            write_data(stream, 0, &text, out);
-            write_data_frame(stream, FLAG_FIN, &[], out);
-        }
-    }
-}
-
-/// What is left of all outputs goes before what follows them.
-fn end_outputs(outputs: &mut Outputs, out: &mut Vec<u8>) {
-    for (channel, text) in outputs.end_all() {
-        write_output(channel, &text, out);
-    }
-}
-
-/// A message of output, if there is any.
-fn write_output(channel: u32, text: &[u8], out: &mut Vec<u8>) {
-    if !text.is_empty() {
-        let channel = u8::try_from(channel).unwrap_or_default();
-        let payload: Vec<u8> = std::iter::once(channel)
-            .chain(text.iter().copied())
-            .collect();
-        write_frame(BINARY, &payload, out);
-    }
-}
-
-/// A whole frame; those of servers are not masked (RFC 6455 §5.1).
-fn write_frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
-    out.push(first);
-    let length = payload.len();
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short @ ..=125), _) => out.push(short),
-        (_, Ok(middle)) => {
-            out.push(126);
-            out.extend_from_slice(&middle.to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(payload);
-}
-
-/// Data frames of a SPDY stream, if there is data.
-fn write_data(stream: u32, flags: u8, text: &[u8], out: &mut Vec<u8>) {
-    for piece in text.chunks(SPDY_DATA_BYTES_MAX) {
-        write_data_frame(stream, flags, piece, out);
-    }
-}
-
-fn write_data_frame(stream: u32, flags: u8, piece: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.push(flags);
-    let length = u32::try_from(piece.len()).expect("a piece is at most a mebibyte");
-    out.extend_from_slice(&length.to_be_bytes()[1..]);
-    out.extend_from_slice(piece);
 }
 
 #[cfg(test)]

@@ -202,16 +202,20 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn is_hop_by_hop(name: &str, named: &[String]) -> bool {
-    HOP_BY_HOP.contains(&name) || named.iter().any(|other| other == name)
+    HOP_BY_HOP.iter().any(|known| is_spelling(name, known))
+        || named.iter().any(|other| is_spelling(name, other))
 }
 
 fn is_replaced(name: &str) -> bool {
-    // Names are lower case here. Servers behind CGI-like gateways read `_` as `-`.
-    let matches = |known: &&str| name.len() == known.len() && has_prefix(name, known);
-    REPLACED.iter().any(matches)
+    REPLACED.iter().any(|known| is_spelling(name, known))
         || REPLACED_PREFIXES
             .iter()
             .any(|prefix| has_prefix(name, prefix))
+}
+
+/// Whether `name` is `known`, both in lower case. Servers behind CGI-like gateways read `_` as `-`.
+fn is_spelling(name: &str, known: &str) -> bool {
+    name.len() == known.len() && has_prefix(name, known)
 }
 
 /// Whether `name` begins with `prefix`, `_` standing for `-`.
@@ -226,8 +230,8 @@ fn has_prefix(name: &str, prefix: &str) -> bool {
 /// A `Location` that stays with the gateway: a path, or the API server's own address, which becomes a path.
 fn same_origin(location: &HeaderValue, host: &HeaderValue) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
-    if text.contains('\\') {
-        // Browsers read it as a slash.
+    if text.contains(['\\', '\t']) {
+        // Browsers read the one as a slash, and pass over the other.
         return None;
     }
     if text.starts_with('/') {
@@ -347,6 +351,9 @@ mod tests {
             ("Upgrade", "SPDY/3.1"),
             ("Transfer-Encoding", "chunked"),
             ("Proxy-Connection", "keep-alive"),
+            ("Proxy_Connection", "keep-alive"),
+            ("transfer_encoding", "chunked"),
+            ("X_Custom", "2"),
         ];
         assert_eq!(forward(&sent, false), own());
     }
@@ -389,6 +396,8 @@ mod tests {
             "https://evil/api",
             "//evil/api",
             "/\\evil",
+            "/\t/evil/",
+            "\t//evil/",
             "https://10.0.0.1:6443//evil/",
             "javascript:alert(1)",
         ] {

@@ -158,6 +158,7 @@ impl Setup {
             upstream,
             policy: self.policy,
             mask_key: Arc::new(MaskKey::from_bytes([7; 32])),
+            encryption: None,
             cluster: "test".into(),
             producer_id: ProducerId::new("gateway-1").unwrap(),
             limits: self.limits,

@@ -22,3 +22,4 @@ mod reload;
 mod streams;
 mod tunnels;
 mod webhooks;
+mod websocket;

@@ -187,7 +187,7 @@ async fn upgrades_that_could_not_be_recorded_are_refused() {
             "GET",
             "/api/v1/pods?watch=true",
             upgrade("websocket"),
-            "a watch over WebSocket is not served",
+            "a WebSocket needs the header Sec-WebSocket-Version",
         ),
         (
             "GET",

@@ -25,7 +25,9 @@ async fn next(body: &mut Incoming) -> Option<Bytes> {
 }
 
 /// An answer whose body is sent piece by piece through the channel.
-fn piecewise(media_type: &str) -> (mpsc::Sender<&'static str>, http::Response<FakeBody>) {
+pub(crate) fn piecewise(
+    media_type: &str,
+) -> (mpsc::Sender<&'static str>, http::Response<FakeBody>) {
     let (sender, receiver) = mpsc::channel(16);
     let pieces = futures_util::stream::unfold(receiver, async |mut receiver| {
         let piece: &str = receiver.recv().await?;

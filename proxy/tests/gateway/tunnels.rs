@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hoop_proxy::PolicySource;
 use hoop_schema::Kind;
@@ -21,6 +23,9 @@ pub(crate) const EXEC: &str =
     "/api/v1/namespaces/shop/pods/web/exec?command=sh&stdin=true&stdout=true&tty=true";
 pub(crate) const V5: &str = "v5.channel.k8s.io";
 const SUCCESS: &str = r#"{"metadata":{},"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
+
+/// A token between two letters, in pieces.
+const PIECES: [&str; 3] = ["a eyJhbGciOiJSUzI1NiJ9.ey", "JzdWIiOiJhIn0.c2ln", " b\n"];
 
 pub(crate) type Stream = TokioIo<Upgraded>;
 
@@ -96,6 +101,13 @@ async fn switch(bed: &Bed, request: Request<Full<Bytes>>) -> (HeaderMap, Stream)
     let headers = response.headers().clone();
     let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
     (headers, TokioIo::new(upgraded))
+}
+
+/// A text message of a server whose channel is a digit.
+fn in_base64(channel: u8, text: &str) -> Vec<u8> {
+    let payload = format!("{channel}{}", BASE64_STANDARD.encode(text));
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0x81, length], payload.as_bytes()].concat()
 }
 
 async fn read_exactly(stream: &mut Stream, length: usize) -> Vec<u8> {
@@ -190,7 +202,6 @@ profiles:
 
 #[tokio::test]
 async fn what_a_command_prints_is_masked_over_any_cut_and_what_it_reads_in_the_record() {
-    const PIECES: [&str; 3] = ["a eyJhbGciOiJSUzI1NiJ9.ey", "JzdWIiOiJhIn0.c2ln", " b\n"];
     let serve = |mut stream: Stream| async move {
         let asked = message(true, 0, PIECES[1].as_bytes());
         read_exactly(&mut stream, asked.len()).await;
@@ -277,19 +288,40 @@ async fn what_may_begin_a_secret_on_a_terminal_is_held_back_for_a_moment_only() 
 }
 
 #[tokio::test]
-async fn output_that_cannot_be_masked_is_not_shown() {
+async fn output_in_base64_is_masked_as_what_it_stands_for() {
+    let serve = |mut stream: Stream| async move {
+        for piece in PIECES {
+            stream.write_all(&in_base64(1, piece)).await.unwrap();
+        }
+        stream.flush().await.unwrap();
+        stream.shutdown().await.unwrap();
+    };
     let protocol = "base64.channel.k8s.io";
-    let (fake, _) = switching(Some(protocol), |_| async {}).await;
+    let (fake, _) = switching(Some(protocol), serve).await;
     let bed = Setup {
         policy: PolicySource::Text(MASKING.to_owned()),
         ..Setup::before(&fake)
     }
     .start()
     .await;
-    let mut client = bed.client().await;
-    let response = client.open(upgrading(EXEC, protocol)).await;
-    assert_eq!(response.status(), 502);
-    assert_eq!(the_outcome(&bed).await.decision.cause, Cause::Uninspectable);
+    let (_, mut stream) = switch(&bed, upgrading(EXEC, protocol)).await;
+    let mut got = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got))
+        .await
+        .expect("the stream ends")
+        .unwrap();
+    let (mut left, mut text) = (&got[..], Vec::new());
+    while let [0x81, length, message @ ..] = left {
+        let (message, rest) = message.split_at(usize::from(*length));
+        let encoded = message.strip_prefix(b"1").expect("standard output");
+        text.extend(BASE64_STANDARD.decode(encoded).unwrap());
+        left = rest;
+    }
+    assert!(left.is_empty(), "{got:?}");
+    assert_eq!(String::from_utf8(text).unwrap(), "a **hoop-masked** b\n");
+    assert_eq!(the_outcome(&bed).await.masked.count, 1);
+    let data = data(&bed).await;
+    assert_eq!(text_of(&data, Channel::Stdout), "a **hoop-masked** b\n");
 }
 
 #[tokio::test]

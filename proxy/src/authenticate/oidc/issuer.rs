@@ -71,6 +71,24 @@ impl Issuer {
         })
     }
 
+    /// One whose keys are known, and never fetched.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn with_keys(config: IssuerConfig, set: KeySet) -> Result<Self, OpenError> {
+        let pacing = Pacing {
+            refresh: Duration::MAX,
+            retry: Duration::MAX,
+            pause: Duration::MAX,
+        };
+        let issuer = Self::new(config, pacing)?;
+        issuer.keys.store(Arc::new(Keys {
+            generation: 1,
+            set,
+            failure: None,
+        }));
+        *issuer.last.lock() = Some(Instant::now());
+        Ok(issuer)
+    }
+
     /// What its tokens have as `iss`.
     pub(super) fn url(&self) -> &str {
         &self.config.url

@@ -89,8 +89,9 @@ fn model(texts: &[&str], text: &str) -> String {
     out + &text[at..]
 }
 
-/// Patterns of every kind: bounded and not, with words' edges, with alternatives of which the first wins, overlapping.
-const PATTERNS: [&str; 9] = [
+/// Patterns of every kind: bounded and not, with words' edges, with alternatives of which the first wins, overlapping, bound to
+/// the beginning or the end.
+const PATTERNS: [&str; 12] = [
     r"\bab{2,}\b",
     r"a[a-c]{3}",
     r"abcab|b",
@@ -100,6 +101,9 @@ const PATTERNS: [&str; 9] = [
     r"\b[a-c]{2,4}\b",
     r"b c|c b",
     r"(?i)A B+",
+    r"^[ab]c",
+    r"c.$",
+    r"(?m)^a.?$",
 ];
 
 proptest! {
@@ -292,6 +296,16 @@ fn what_stands_at_the_edges_of_a_text_is_found() {
         "xAKIAIOSFODNN7EXAMPLE"
     );
     assert_eq!(mask(&rules, ""), "");
+}
+
+#[test]
+fn a_pattern_for_the_beginning_of_a_text_is_looked_for_there_only() {
+    let rules = patterns(&["^-p.+", "^key: "]);
+    assert_eq!(mask(&rules, "-psecret"), SENTINEL);
+    assert_eq!(mask(&rules, "key: value"), format!("{SENTINEL}value"));
+    for text in ["mysql", "x -psecret", "\n-psecret", "-p", "ke -p", ""] {
+        assert_eq!(mask(&rules, text), text);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use hoop_schema::kinds::session::SessionEndCause;
 use hoop_schema::session::{Basis, SESSION_IDLE_MICROS, SESSION_OPEN_MICROS};
 use parking_lot::Mutex;
 
-use super::{Session, Strands};
+use super::{KeySlot, Session, Strands};
 
 /// Ended sessions that are remembered exactly: 65,536, some 4 MB.
 const ENDED_MAX: usize = 1 << 16;
@@ -125,6 +125,7 @@ impl Table {
             predecessor: predecessor.map(|part| basis.session_id(part)),
             basis: basis.kind(),
             strands: Mutex::new(Strands::default()),
+            key: KeySlot::default(),
         });
         let entry = Entry {
             session: Arc::clone(&session),

@@ -55,6 +55,7 @@ fn joined(events: &[Found], of: BodyOf) -> Vec<u8> {
             match chunk.encoding {
                 TextEncoding::Text => all.extend(chunk.content.bytes()),
                 TextEncoding::Base64 => all.extend(STANDARD.decode(&chunk.content).unwrap()),
+                TextEncoding::Encrypted => panic!("{chunk:?}"),
             }
         }
     }
@@ -73,6 +74,7 @@ fn streamed(events: &[Found]) -> (Vec<u8>, u64) {
         match data.encoding {
             TextEncoding::Text => all.extend(data.content.bytes()),
             TextEncoding::Base64 => all.extend(STANDARD.decode(&data.content).unwrap()),
+            TextEncoding::Encrypted => panic!("{data:?}"),
         }
     }
     (all, count)

@@ -18,7 +18,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// Decodes the payload of one message after the other.
 #[derive(Debug, Default)]
-pub(super) struct Base64Text {
+pub(in crate::tunnel) struct Base64Text {
     /// Characters that have not been decoded: less than four between two pieces.
     text: Vec<u8>,
     is_padded: bool,
@@ -26,7 +26,7 @@ pub(super) struct Base64Text {
 }
 
 impl Base64Text {
-    pub(super) fn push(
+    pub(in crate::tunnel) fn push(
         &mut self,
         bytes: &[u8],
         emit: &mut impl FnMut(&[u8]) -> Result<(), DecodeError>,
@@ -78,7 +78,7 @@ impl Base64Text {
     }
 
     /// The message is whole.
-    pub(super) fn end(&mut self) -> Result<(), DecodeError> {
+    pub(in crate::tunnel) fn end(&mut self) -> Result<(), DecodeError> {
         self.is_padded = false;
         if self.text.is_empty() {
             Ok(())
