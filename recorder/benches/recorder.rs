@@ -13,6 +13,10 @@ use hoop_recorder::{Batch, Config};
 use hoop_schema::{Class, ProducerId, Shard, SourceId, Timestamp};
 use hoop_sinks::log::{LogRecord, Position};
 
+/// What the programs allocate with, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rows when none are asked for: about one full session file.
 const ROWS: u64 = 80_000;
 
@@ -61,7 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for action in actions {
         if let Action::Commit(batch) = action {
             let batch: Batch = *batch;
-            files.push(batch.encode(None, now)?.file);
+            files.push(batch.encode(None, now, None)?.file);
         }
     }
     let elapsed = started.elapsed();

@@ -25,15 +25,21 @@ impl BackOff {
     ) {
         self.tries = self.tries.saturating_add(1);
         if self.tries.is_power_of_two() {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(e) = cause {
-                text = format!("{text}: {e}");
-                cause = e.source();
-            }
+            let text = with_causes(error);
             tracing::warn!(%class, %shard, tries = self.tries, error = text, what, "waiting to try again");
         }
         let factor = 1u32 << (self.tries - 1).min(16);
         sleep(BACK_OFF.0.saturating_mul(factor).min(BACK_OFF.1)).await;
     }
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
 }

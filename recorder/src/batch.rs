@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use hoop_schema::evidence::{Footer, PreviousFile, ProducerState, SessionFileName};
 use hoop_schema::row::Row;
+use hoop_schema::transparency::note::Note;
+use hoop_schema::transparency::statement::statement;
 use hoop_schema::{EventHash, SessionId, Timestamp};
 use parquet::errors::ParquetError;
 
@@ -10,6 +12,7 @@ use crate::index;
 use crate::session_file::columns::{Columns, place};
 use crate::session_file::footer::FILE_VERSION;
 use crate::session_file::writer::{WRITER, write};
+use crate::transparency::Signing;
 
 /// Rows of a file at most, so that their numbers and strings fit their types whatever the size of a flush.
 pub(crate) const ROWS_MAX: usize = 4_000_000;
@@ -131,7 +134,7 @@ impl Batch {
         self.rows.bytes_total()
     }
 
-    /// Writes the session file and its index: the expensive part, pure and on one thread.
+    /// Writes the session file and its index: the expensive part, pure and on one thread. With keys, the file is signed.
     ///
     /// # Errors
     /// When the Parquet writer fails.
@@ -139,6 +142,7 @@ impl Batch {
         &self,
         previous: Option<PreviousFile>,
         written: Timestamp,
+        signing: Option<&Signing>,
     ) -> Result<Encoded, ParquetError> {
         let order = self.rows.order();
         let (columns, bytes) = self.rows.parts();
@@ -153,7 +157,7 @@ impl Batch {
             rows: self.rows(),
             recorder_rows: self.recorder_rows,
             copies: self.copies,
-            events_root: written_rows.events_root,
+            events_root: written_rows.events_root(),
             previous,
             producers: self.producers.clone(),
             written,
@@ -161,7 +165,11 @@ impl Batch {
         };
         let text =
             serde_json::to_string(&footer).map_err(|e| ParquetError::External(Box::new(e)))?;
-        let file: Bytes = written_rows.finish(text)?.into();
+        let signature = signing.map(|signing| {
+            let text = statement(&self.name.to_string(), &text);
+            Note::sign(text, signing.keys()).to_string()
+        });
+        let file: Bytes = written_rows.finish(text, signature)?.into();
         let index = index::write(columns, bytes, &order)?.into();
         let sha256 = EventHash::of(&file);
         Ok(Encoded {

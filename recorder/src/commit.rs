@@ -14,6 +14,7 @@
 //! ```
 
 use hoop_schema::EventHash;
+use hoop_sinks::store::{Created, StoreError};
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +40,21 @@ pub enum PutAnswer {
     Refused,
     /// Nobody knows.
     Unknown,
+}
+
+impl From<&Result<Created, StoreError>> for PutAnswer {
+    fn from(answer: &Result<Created, StoreError>) -> Self {
+        match answer {
+            Ok(Created::Created) => Self::Created,
+            Ok(Created::Exists) => Self::Exists,
+            Err(
+                StoreError::Refused { .. }
+                | StoreError::CannotLock { .. }
+                | StoreError::Unfit { .. },
+            ) => Self::Refused,
+            Err(_) => Self::Unknown,
+        }
+    }
 }
 
 /// The answer to a head.

@@ -7,19 +7,20 @@ use hoop_schema::bytes::decode;
 use hoop_schema::evidence::{Footer, PreviousFile, SessionFileName};
 use hoop_schema::kinds::integrity::{Gap, GapCause, GapState};
 use hoop_schema::kinds::recorder::RecorderStarted;
+use hoop_schema::own::OwnEvents;
 use hoop_schema::row::Row;
-use hoop_schema::{Class, Kind, ProducerId, Shard, SourceId, Timestamp};
+use hoop_schema::{Class, DAY_MICROS, Kind, ProducerId, Shard, SourceId, Timestamp};
 use hoop_sinks::log::{LogRecord, Position};
 
 use crate::batch::{Batch, ROWS_MAX, Rows};
 use crate::config::{Config, FlushLimits};
 use crate::holes::{Seen, Sequences};
-use crate::own::OwnEvents;
 
 mod accept;
+mod clocks;
 
-/// Microseconds of a day.
-const DAY_MICROS: i64 = 86_400_000_000;
+pub use clocks::ClockDifference;
+use clocks::Clocks;
 
 /// What the shell has to do.
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub struct Core {
     /// As `own` was at the last commit: a batch that lost takes its numbers back.
     own_committed: OwnEvents,
     previous: Option<PreviousFile>,
+    /// UTC day of the file before, counted from the Unix epoch.
+    day_min: i64,
     /// First position that is not in a file that was handed out.
     covered: u64,
     /// Next position to read.
@@ -82,6 +85,7 @@ pub struct Core {
     /// The log's clock: time of the last record, or now when everything is read.
     log_now: Timestamp,
     counts: Counts,
+    clocks: Clocks,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +126,7 @@ impl Core {
             ),
             own_committed: own.clone(),
             own,
+            day_min: previous.as_ref().map_or(i64::MIN, day_of),
             previous,
             covered: position,
             next: position,
@@ -132,6 +137,7 @@ impl Core {
             )],
             log_now: Timestamp::default(),
             counts: Counts::default(),
+            clocks: Clocks::default(),
         }
     }
 
@@ -170,13 +176,21 @@ impl Core {
         self.sequences.open()
     }
 
+    /// The largest differences between a producer's clock and the log's since this was asked last: ahead, and behind.
+    pub fn take_clock_differences(&mut self) -> Vec<ClockDifference> {
+        self.clocks.take()
+    }
+
     /// Takes the next record of the log.
     pub fn apply(&mut self, record: LogRecord, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         if record.position.0 < self.next {
             return actions;
         }
-        let day = record.log_ts.as_micros().div_euclid(DAY_MICROS);
+        // A record of an earlier day than the file before it comes from a log whose clock went back, or from one that was
+        // recorded after its day was sealed: days never go back.
+        let day_min = self.buffer.day.unwrap_or(self.day_min);
+        let day = record.log_ts.day_number().max(day_min);
         if self.buffer.day.is_some_and(|of_buffer| of_buffer != day) {
             actions.extend(self.seal());
         }
@@ -215,11 +229,7 @@ impl Core {
             .as_micros()
             .saturating_sub(self.buffer.since.as_micros());
         let old = waited >= i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let day_over = caught_up
-            && self
-                .buffer
-                .day
-                .is_some_and(|day| day < now.as_micros().div_euclid(DAY_MICROS));
+        let day_over = caught_up && self.buffer.day.is_some_and(|day| day < now.day_number());
         if old || day_over {
             self.seal().into_iter().collect()
         } else {
@@ -234,6 +244,7 @@ impl Core {
 
     /// The batch handed out last is committed as this file.
     pub fn committed(&mut self, file: PreviousFile) {
+        self.day_min = day_of(&file);
         self.previous = Some(file);
         self.own_committed = self.own.clone();
     }
@@ -243,6 +254,7 @@ impl Core {
     pub fn lost(&mut self, footer: Footer, file: PreviousFile, config: &Config) {
         self.sequences = Sequences::new(footer.producers, config.holes);
         self.own = self.own_committed.clone();
+        self.day_min = day_of(&file);
         self.previous = Some(file);
         self.covered = footer.pos_to;
         self.next = footer.pos_to;
@@ -352,11 +364,18 @@ impl Core {
 
     /// Adds an event of the recorder's own.
     fn push_own(&mut self, now: Timestamp, kind: &Kind, position: Option<u64>, log_ts: Timestamp) {
-        let bytes = self.own.make(now, kind);
+        let bytes = Bytes::from(self.own.make(now, kind));
         let row = Row::read(&bytes).expect("the recorder's own events are events");
         self.buffer.recorder_rows += u64::from(position.is_none());
         self.buffer.rows.push(&row, bytes.clone(), position, log_ts);
     }
+}
+
+/// The day that a file's name says, counted from the Unix epoch.
+fn day_of(file: &PreviousFile) -> i64 {
+    let name: Option<SessionFileName> = file.key.parse().ok();
+    let day = name.and_then(|name| Timestamp::beginning_of(&name.day));
+    day.map_or(i64::MIN, Timestamp::day_number)
 }
 
 fn started(source: SourceId, class: &Class, shard: Shard, position: u64) -> Kind {

@@ -2,7 +2,7 @@
 //! random ids and bodies that carry `managedFields`, some 1.5 KB each. The same seed gives the same events.
 
 use hoop_schema::chain::Strand;
-use hoop_schema::{EventHash, EventId, SessionId, Timestamp};
+use hoop_schema::{EventHash, EventId, SessionId, Shard, Timestamp};
 use serde_json::json;
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ const BEGIN_MICROS: i64 = 1_795_000_000_000_000;
 pub struct Generator {
     random: u64,
     class: String,
+    /// The shard, of how many.
+    shard: (Shard, u32),
     producer_seq: u64,
     now: Timestamp,
     sessions: Vec<Session>,
@@ -35,11 +37,17 @@ struct Session {
 }
 
 impl Generator {
-    /// Events of this class, in shard 0.
+    /// Events of this class, of a log with one shard.
     pub fn new(class: &str, seed: u64) -> Self {
+        Self::of_shard(class, seed, Shard(0), 1)
+    }
+
+    /// Events of this class, in one shard of a log with so many.
+    pub fn of_shard(class: &str, seed: u64, shard: Shard, shards: u32) -> Self {
         let mut generator = Self {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             class: class.to_owned(),
+            shard: (shard, shards),
             producer_seq: 0,
             now: Timestamp::from_micros(BEGIN_MICROS),
             sessions: Vec::new(),
@@ -73,7 +81,7 @@ impl Generator {
         };
         let mut event = json!({
             "v": 1, "event_id": event_id, "ts": self.now, "cluster": "production", "producer_id": "gateway-1",
-            "producer_epoch": BEGIN_MICROS, "producer_seq": self.producer_seq, "class": self.class, "shard": 0,
+            "producer_epoch": BEGIN_MICROS, "producer_seq": self.producer_seq, "class": self.class, "shard": self.shard.0,
             "session_id": session_id, "session_seq": seq,
         });
         if let Some(prev) = prev {
@@ -146,12 +154,18 @@ impl Generator {
     }
 
     fn session(&mut self) -> Session {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.next().to_be_bytes());
-        id[8..].copy_from_slice(&self.next().to_be_bytes());
+        let id = loop {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&self.next().to_be_bytes());
+            id[8..].copy_from_slice(&self.next().to_be_bytes());
+            let id = SessionId::from_bytes(id);
+            if id.shard(self.shard.1) == self.shard.0 {
+                break id;
+            }
+        };
         let user = self.next() % 200;
         Session {
-            id: SessionId::from_bytes(id),
+            id,
             strand: Strand::default(),
             user,
         }

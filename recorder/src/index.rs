@@ -46,6 +46,7 @@ struct Session {
     ended: i64,
     first_row: i64,
     row_count: i64,
+    commands: BTreeSet<String>,
 }
 
 /// Places of the columns that the index needs.
@@ -75,15 +76,9 @@ pub(crate) fn write(
     bytes: &[Bytes],
     order: &[u32],
 ) -> Result<Vec<u8>, ParquetError> {
-    let sessions = sessions(columns, bytes, order);
-    let schema = arrow_schema(SESSION_COLUMNS, InMemory::Plain);
-    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays(&sessions))?;
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties().build())
-        .with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
-    writer.write(&batch)?;
-    writer.into_inner()
+    let mut index = Index::default();
+    index.add(columns, bytes, order);
+    index.finish()
 }
 
 /// Makes the index of a session file again.
@@ -115,48 +110,84 @@ pub(crate) fn rebuild(file: Bytes) -> Result<Vec<u8>, ParquetError> {
     write(&columns, &events, &order)
 }
 
-fn sessions(columns: &Columns, bytes: &[Bytes], order: &[u32]) -> Vec<Session> {
-    let places = Places::new();
-    let mut sessions: Vec<Session> = Vec::new();
-    let mut named_by_gaps: BTreeMap<String, i64> = BTreeMap::new();
-    let mut before: Option<TextId> = None;
-    for (number, row) in order.iter().enumerate() {
-        let id = columns.text_id(places.session_id, *row);
-        if before != Some(id) {
-            before = Some(id);
-            sessions.push(Session {
-                session_id: columns
-                    .text(places.session_id, *row)
-                    .unwrap_or_default()
-                    .to_owned(),
-                first_row: i64::try_from(number).unwrap_or(i64::MAX),
+/// An index under way: the rows of its file come in their order, in any number of pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    sessions: Vec<Session>,
+    /// Gaps that name a session whose rows they are not.
+    named_by_gaps: BTreeMap<String, i64>,
+    rows: i64,
+}
+
+impl Index {
+    /// Takes further rows, in `order`.
+    pub(crate) fn add(&mut self, columns: &Columns, bytes: &[Bytes], order: &[u32]) {
+        let places = Places::new();
+        let mut before: Option<TextId> = None;
+        for row in order {
+            let id = columns.text_id(places.session_id, *row);
+            if before != Some(id) {
+                before = Some(id);
+                self.turn_to(columns.text(places.session_id, *row).unwrap_or_default());
+            }
+            self.rows += 1;
+            let Some(session) = self.sessions.last_mut() else {
+                continue;
+            };
+            session.absorb(columns, &places, *row);
+            match columns.text(places.kind, *row).unwrap_or_default() {
+                "session.start" => session.start(&bytes[*row as usize]),
+                "session.end" => session.ended += 1,
+                "gap" => {
+                    session.gaps += 1;
+                    let lost = lost_sessions(&bytes[*row as usize], &session.session_id);
+                    lost.into_iter()
+                        .for_each(|id| *self.named_by_gaps.entry(id).or_default() += 1);
+                }
+                kind if kind.starts_with("recorder.") => {
+                    session.basis = Some("producer".to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next row is of this session, which may be the one before.
+    fn turn_to(&mut self, session_id: &str) {
+        if self
+            .sessions
+            .last()
+            .is_none_or(|last| last.session_id != session_id)
+        {
+            self.sessions.push(Session {
+                session_id: session_id.to_owned(),
+                first_row: self.rows,
                 ..Session::default()
             });
         }
-        let Some(session) = sessions.last_mut() else {
-            continue;
-        };
-        session.absorb(columns, &places, *row);
-        match columns.text(places.kind, *row).unwrap_or_default() {
-            "session.start" => session.start(&bytes[*row as usize]),
-            "session.end" => session.ended += 1,
-            "gap" => {
-                session.gaps += 1;
-                let lost = lost_sessions(&bytes[*row as usize], &session.session_id);
-                lost.into_iter()
-                    .for_each(|id| *named_by_gaps.entry(id).or_default() += 1);
-            }
-            kind if kind.starts_with("recorder.") => session.basis = Some("producer".to_owned()),
-            _ => {}
+    }
+
+    /// The index as Parquet.
+    ///
+    /// # Errors
+    /// When the Parquet writer fails.
+    pub(crate) fn finish(mut self) -> Result<Vec<u8>, ParquetError> {
+        for session in &mut self.sessions {
+            session.gaps += self
+                .named_by_gaps
+                .get(&session.session_id)
+                .copied()
+                .unwrap_or_default();
         }
+        let schema = arrow_schema(SESSION_COLUMNS, InMemory::Plain);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays(&self.sessions))?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties().build())
+            .with_skip_arrow_metadata(true);
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
+        writer.write(&batch)?;
+        writer.into_inner()
     }
-    for session in &mut sessions {
-        session.gaps += named_by_gaps
-            .get(&session.session_id)
-            .copied()
-            .unwrap_or_default();
-    }
-    sessions
 }
 
 /// Other sessions that a gap names.
@@ -193,6 +224,7 @@ impl Session {
         keep_first(&mut self.source_ip, text(places.source_ip));
         keep_first(&mut self.auth_method, text(places.auth_method));
         keep_first(&mut self.command, text(places.command));
+        add(&mut self.commands, text(places.command).unwrap_or_default());
         self.masked = self
             .masked
             .saturating_add(columns.number(places.masked_count, row).unwrap_or_default());
@@ -292,6 +324,7 @@ fn arrays(sessions: &[Session]) -> Vec<ArrayRef> {
         number(&|s| s.ended),
         number(&|s| s.first_row),
         number(&|s| s.row_count),
+        set(&|s| &s.commands),
     ]
 }
 

@@ -8,35 +8,42 @@
 //!   recorder's own events, `batch` is what one file will hold.
 //! - `session_file`: the bytes of a session file; [`read_footer`] reads what one says of itself.
 //! - [`commit`]: the decisions of the commit; `shard` is the shell around core and commit, [`Recorder`] runs all shards.
-//! - `index`: the index of sessions beside each file. `care`, [`retention`], [`holds`]: what is kept, and for how long.
-//!
-//! Not here: sealing of whole days and the transparency log.
+//! - [`seal`]: finished days become few large objects.
+//! - `index`: the index of sessions beside each file. `care`, `keep`, `held`, [`retention`]: what is kept, and for how
+//!   long.
+//! - `transparency`: the signed log of everything above.
 
 pub mod commit;
 pub mod config;
 pub mod core;
 #[cfg(any(test, feature = "test-util"))]
 pub mod generator;
-pub mod holds;
 pub mod retention;
+pub mod seal;
+pub mod share;
 
 mod back_off;
 mod batch;
 mod care;
+mod held;
 mod holes;
 mod index;
+mod keep;
 mod metrics;
-mod own;
 mod recorder;
 mod resume;
 mod session_file;
 mod shard;
 mod shared;
+mod standby;
 mod tails;
 mod time;
+mod transparency;
 
 pub use batch::{Batch, Encoded};
-pub use config::{Config, FlushLimits, HoleLimits};
+pub use config::{Config, FlushLimits, HoleLimits, SealConfig};
 pub use recorder::{FlushError, Handle, Recorder, RecorderError};
 pub use session_file::footer::{FooterError, parse_footer, read_footer};
+pub use share::{InvalidShare, Share};
 pub use time::Clock;
+pub use transparency::Signing;

@@ -45,11 +45,21 @@ pub(crate) struct Metrics {
     pub(crate) unclear_puts: Family<ShardLabels, Counter>,
     pub(crate) lag_positions: Family<ShardLabels, Gauge>,
     pub(crate) lag_seconds: Family<ShardLabels, Gauge<f64, AtomicU64>>,
+    pub(crate) clock_difference_seconds: Family<ShardLabels, Gauge<f64, AtomicU64>>,
     pub(crate) uncommitted_seconds: Family<ShardLabels, Gauge<f64, AtomicU64>>,
     pub(crate) stalled: Family<ShardLabels, Gauge>,
+    pub(crate) taken_over: Family<ShardLabels, Gauge>,
     pub(crate) expired_files: Counter,
     pub(crate) held_files: Gauge,
     pub(crate) put_seconds: Histogram,
+    pub(crate) unproven: Family<ShardLabels, Gauge>,
+    pub(crate) oldest_unproven_seconds: Family<ShardLabels, Gauge<f64, AtomicU64>>,
+    pub(crate) proven_leaves: Family<ShardLabels, Gauge>,
+    pub(crate) proof_broken: Family<ShardLabels, Gauge>,
+    pub(crate) sealed_days: Counter,
+    pub(crate) sealed_bytes: Counter,
+    pub(crate) replaced_files: Counter,
+    pub(crate) unsealable_days: Gauge,
 }
 
 impl Metrics {
@@ -69,13 +79,25 @@ impl Metrics {
             lag_positions: Family::default(),
             lag_seconds: Family::default(),
             uncommitted_seconds: Family::default(),
+            clock_difference_seconds: Family::default(),
             stalled: Family::default(),
+            taken_over: Family::default(),
             expired_files: Counter::default(),
             held_files: Gauge::default(),
             put_seconds: Histogram::new(PUT_SECONDS),
+            unproven: Family::default(),
+            oldest_unproven_seconds: Family::default(),
+            proven_leaves: Family::default(),
+            proof_broken: Family::default(),
+            sealed_days: Counter::default(),
+            sealed_bytes: Counter::default(),
+            replaced_files: Counter::default(),
+            unsealable_days: Gauge::default(),
         };
         metrics.register_counters(registry);
         metrics.register_gauges(registry);
+        metrics.register_proofs(registry);
+        metrics.register_seals(registry);
         metrics
     }
 
@@ -142,10 +164,21 @@ impl Metrics {
             Unit::Seconds,
             self.uncommitted_seconds.clone(),
         );
+        registry.register_with_unit(
+            "clock_difference",
+            "Largest difference of a producer's clock from the log's in the newest session file; below zero, it is behind",
+            Unit::Seconds,
+            self.clock_difference_seconds.clone(),
+        );
         registry.register(
             "stalled",
             "Whether the shard cannot be read or committed at the moment",
             self.stalled.clone(),
+        );
+        registry.register(
+            "taken_over",
+            "Whether the shard is another recorder's, and recorded here since that one does not",
+            self.taken_over.clone(),
         );
         registry.register(
             "held_files",
@@ -157,6 +190,61 @@ impl Metrics {
             "How long puts of session files took",
             Unit::Seconds,
             self.put_seconds.clone(),
+        );
+    }
+
+    fn register_proofs(&self, registry: &mut Registry) {
+        for (name, help, family) in [
+            (
+                "unproven",
+                "Session files and acts that are not in the transparency log yet",
+                &self.unproven,
+            ),
+            (
+                "proven_leaves",
+                "Leaves of the transparency log that its newest checkpoint covers",
+                &self.proven_leaves,
+            ),
+            (
+                "proof_broken",
+                "Whether the transparency log or a session file was tampered with, so that it is not signed; alert on any",
+                &self.proof_broken,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+        registry.register_with_unit(
+            "oldest_unproven",
+            "Age of the oldest session file that is not in the transparency log yet",
+            Unit::Seconds,
+            self.oldest_unproven_seconds.clone(),
+        );
+    }
+
+    fn register_seals(&self, registry: &mut Registry) {
+        for (name, help, counter) in [
+            (
+                "sealed_days",
+                "Finished days that were sealed",
+                &self.sealed_days,
+            ),
+            (
+                "sealed_bytes",
+                "Bytes of session files that were sealed",
+                &self.sealed_bytes,
+            ),
+            (
+                "replaced_files",
+                "Session files of sealed days that were deleted",
+                &self.replaced_files,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "unsealable_days",
+            "Finished days that could not be sealed in the last round, such as for a damaged file; alert on any",
+            self.unsealable_days.clone(),
         );
     }
 }

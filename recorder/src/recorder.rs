@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use hoop_schema::{Class, Shard};
 use hoop_sinks::log::EventReader;
@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::shard::{FlushRequest, ShardTask};
+use crate::shard::FlushRequest;
 use crate::shared::Shared;
 use crate::tails::Tails;
 use crate::time::Clock;
+use crate::transparency::Proofs;
 
 /// Flush requests that wait for an answer per shard; more wait at the door.
 const FLUSH_REQUESTS_MAX: usize = 16;
@@ -58,7 +59,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Returns once everything that the logs held at the time of the call is committed.
+    /// Returns once everything that the logs held at the time of the call is committed, of the shards that this
+    /// recorder records.
     ///
     /// # Errors
     /// When the recorder stops before.
@@ -125,6 +127,8 @@ impl Recorder {
             buffered: AtomicUsize::new(0),
             encoding: Semaphore::new(1),
             tails: Tails::default(),
+            proofs: Proofs::default(),
+            locks: OnceLock::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -142,7 +146,7 @@ impl Recorder {
     /// Records until `shutdown` resolves, then commits what it holds and returns.
     ///
     /// # Errors
-    /// When the store is unfit for evidence, or does not answer at the start.
+    /// When the store is unfit for evidence, cannot lock what is to be locked, or does not answer at the start.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RecorderError> {
         let Self {
             shared,
@@ -151,20 +155,34 @@ impl Recorder {
             handle,
         } = self;
         drop(handle);
-        shared.store.probe().await.map_err(RecorderError::Store)?;
+        for odd in shared.store.probe().await.map_err(RecorderError::Store)? {
+            tracing::warn!(odd, "the evidence store is not as it should be");
+        }
+        let classes = readers.iter().map(|reader| reader.class());
+        crate::keep::prepare(&shared, classes)
+            .await
+            .map_err(RecorderError::Store)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (reader, shard, requests) in shards {
-            let (shared, mut stopped) = (Arc::clone(&shared), stopped.clone());
-            tasks.spawn(async move {
-                let resumed = tokio::select! {
-                    () = crate::shard::stopped(&mut stopped) => return,
-                    task = ShardTask::resume(shared, reader, shard, requests) => task,
-                };
-                resumed.run(stopped).await;
-            });
+            tasks.spawn(crate::shard::look_after(
+                Arc::clone(&shared),
+                reader,
+                shard,
+                requests,
+                stopped.clone(),
+            ));
         }
+        let (last, is_last) = watch::channel(false);
+        let classes = readers.iter().map(|r| r.class().clone()).collect();
+        let mut proofs = JoinSet::new();
+        proofs.spawn(crate::transparency::run(
+            Arc::clone(&shared),
+            classes,
+            is_last,
+        ));
         let mut care = JoinSet::new();
+        care.spawn(crate::seal::run(Arc::clone(&shared), readers.clone()));
         care.spawn(crate::care::run(Arc::clone(&shared), readers));
         shutdown.await;
         stop.send_replace(true);
@@ -176,6 +194,15 @@ impl Recorder {
         {
             tracing::warn!("not everything could be committed in time; the log keeps it");
             tasks.abort_all();
+        }
+        last.send_replace(true);
+        if timeout(shared.config.shutdown_wait, proofs.join_next())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not everything could be put into the transparency log in time; the next start does it"
+            );
         }
         Ok(())
     }

@@ -1,16 +1,15 @@
 //! Where a shard goes on: after the newest session file of its log.
 
 use hoop_schema::evidence::{EVENTS_PREFIX, Footer, PreviousFile, SessionFileName};
-use hoop_schema::{Class, Shard, SourceId, Timestamp};
+use hoop_schema::{Class, DAY_MICROS, Shard, SourceId, Timestamp};
 use hoop_sinks::store::{EvidenceStore, StoreError};
 
-use crate::session_file::footer::{FooterError, read_footer};
+use crate::seal::SealError;
+use crate::seal::fence::{self, Fence};
+use crate::session_file::footer::{FooterError, SignedFooter, read_signed_footer};
 
 /// Days that are listed first. A shard that took nothing for longer is found by listing everything.
 const RECENT_DAYS: i64 = 3;
-
-/// Microseconds of a day.
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// The newest file of a shard, with its footer; `None` before the first one.
 ///
@@ -26,21 +25,34 @@ pub(crate) async fn newest_file(
     // Days do not go back within a shard, so if a recent day has a file of it, the newest one is recent.
     let recent = recent_day(EVENTS_PREFIX, class, now);
     for after in [Some(recent.as_str()), None] {
-        let mut newest: Option<SessionFileName> = None;
-        for name in session_files(store, class, after)
+        let mut mine = session_files(store, class, after)
             .await
-            .map_err(FooterError::Store)?
-        {
-            let mine = name.shard == shard && name.source == source;
-            if mine && newest.as_ref().is_none_or(|n| n.pos_from < name.pos_from) {
-                newest = Some(name);
+            .map_err(FooterError::Store)?;
+        mine.retain(|name| name.shard == shard && name.source == source);
+        mine.sort_by(|a, b| (a.pos_from, &a.day).cmp(&(b.pos_from, &b.day)));
+        while let Some(name) = mine.pop() {
+            if counts(store, &name).await? {
+                return read(store, &name).await.map(Some);
             }
-        }
-        if let Some(name) = newest {
-            return read(store, &name).await.map(Some);
         }
     }
     Ok(None)
+}
+
+/// Whether a file is evidence: one that came into a day after its seal is not, and its records are in another file.
+pub(crate) async fn counts(
+    store: &dyn EvidenceStore,
+    name: &SessionFileName,
+) -> Result<bool, FooterError> {
+    match fence::look(store, name).await {
+        Ok(Fence::Open | Fence::Holds(_)) => Ok(true),
+        Ok(Fence::Passed | Fence::Late(_)) => Ok(false),
+        Err(SealError::Store(e)) => Err(FooterError::Store(e)),
+        Err(e) => Err(FooterError::Damaged {
+            key: name.to_string(),
+            why: e.to_string(),
+        }),
+    }
 }
 
 /// Reads a session file's footer and makes sure that it is the file that its name promises.
@@ -51,8 +63,21 @@ pub(crate) async fn read(
     store: &dyn EvidenceStore,
     name: &SessionFileName,
 ) -> Result<(Footer, PreviousFile), FooterError> {
+    let (signed, file) = read_signed(store, name).await?;
+    Ok((signed.footer, file))
+}
+
+/// The same, with what was signed of the footer.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_signed(
+    store: &dyn EvidenceStore,
+    name: &SessionFileName,
+) -> Result<(SignedFooter, PreviousFile), FooterError> {
     let key = name.to_string();
-    let (footer, sha256) = read_footer(store, &key).await?;
+    let (signed, sha256) = read_signed_footer(store, &key).await?;
+    let footer = &signed.footer;
     let same = footer.source == name.source
         && footer.class == name.class
         && footer.shard == name.shard
@@ -63,7 +88,7 @@ pub(crate) async fn read(
             why: "its footer is that of another file".to_owned(),
         });
     }
-    Ok((footer, PreviousFile { key, sha256 }))
+    Ok((signed, PreviousFile { key, sha256 }))
 }
 
 /// The names of a class's session files after `after`, in order of their keys.

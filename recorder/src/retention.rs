@@ -5,30 +5,26 @@
 //! ```
 //! A file is due when the term of its class has passed since the end of the UTC day that its name says; it holds no
 //! event of a later day. The record's name is cut from a hash of the file's, so a deletion that broke off is recorded
-//! once. Never deleted: the newest file of a shard, from which a recorder goes on; a held file; a file that cannot be
-//! read, since nobody can tell whether it is held.
+//! once. Where a transparency log is written, the file goes only after a checkpoint of it covers the record; where
+//! the recorder may not delete, a lifecycle rule does it after the record. Never deleted: the newest file of a shard,
+//! from which a recorder goes on; a held file; a file that cannot be read, since nobody can tell whether it is held.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use arrow::array::{Array, StringArray};
-use bytes::Bytes;
-use hoop_schema::evidence::SessionFileName;
+use hoop_schema::evidence::{RETENTION_PREFIX, SessionFileName, end_of_term};
 use hoop_schema::kinds::recorder::RecorderExpired;
-use hoop_schema::{Class, ProducerId, SessionId, Shard, SourceId, Timestamp};
+use hoop_schema::own::{OwnEvents, event_id};
+use hoop_schema::{Class, ProducerId, Shard, SourceId, Timestamp};
 use hoop_sinks::log::EventReader;
-use hoop_sinks::store::{EvidenceStore, Metadata, StoreError};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use hoop_sinks::store::holds::{HoldError, Holds};
+use hoop_sinks::store::{CreateOptions, Retention, StoreError};
 
-use crate::holds::{HoldError, Holds, holds_any};
-use crate::index::rebuild;
-use crate::own::{OwnEvents, event_id};
+use crate::held::Held;
+use crate::keep::lock;
 use crate::resume::{read, session_files};
 use crate::session_file::footer::FooterError;
 use crate::shared::Shared;
-
-/// Prefix of all records of deletions.
-pub const RETENTION_PREFIX: &str = "retention/v1/";
 
 /// Why files past their term are still there.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +54,10 @@ pub(crate) fn due(
         |f: &SessionFileName| f.source == source && newest.get(&f.shard) == Some(&f.pos_from);
     let dated = files
         .iter()
-        .filter_map(|f| Some((f.clone(), due_from(f, term)?)));
+        .filter_map(|f| Some((f.clone(), end_of_term(&f.day, term)?)));
     dated
         .filter(|(file, due)| *due <= now && !is_newest(file))
         .collect()
-}
-
-/// From when on a file may be deleted; `None` for a day that does not exist, which no recorder writes.
-fn due_from(file: &SessionFileName, term: Duration) -> Option<Timestamp> {
-    const DAY_MICROS: i64 = 86_400_000_000;
-    let day: Timestamp = format!("{}T00:00:00.000000Z", file.day).parse().ok()?;
-    let term = i64::try_from(term.as_micros()).ok()?;
-    Some(day.plus_micros(DAY_MICROS).plus_micros(term))
 }
 
 /// Deletes what is due of the reader's class.
@@ -86,12 +74,15 @@ pub(crate) async fn expire(
         .map_err(RetentionError::Store)?;
     let producer_id = &shared.config.recorder_id;
     let holds = Holds::new(&*shared.store, &shared.config.cluster, producer_id);
-    let mut held = 0;
+    let (mut held, mut kept) = (Held::default(), 0);
+    let mut refused: Option<StoreError> = None;
     for (file, due) in due(&files, reader.source(), term, shared.clock.now()) {
+        let now = shared.clock.now();
         // Asked again for every file: a hold that is set now must be in force for the next one.
         let in_force = holds.in_force().await.map_err(RetentionError::Holds)?;
-        if !in_force.is_empty() && is_held(&*shared.store, &file, &in_force).await {
-            held += 1;
+        held.in_force(in_force);
+        if held.covers(&*shared.store, &file.clone().into()).await {
+            kept += 1;
             continue;
         }
         let record = Record {
@@ -100,67 +91,37 @@ pub(crate) async fn expire(
             epoch: shared.next_epoch(),
             term,
             due,
+            lock: lock(&shared.config, class, &now.day(), now),
         };
-        match record
-            .delete(&*shared.store, &file, shared.clock.now())
-            .await
-        {
-            Ok(()) => drop(shared.metrics.expired_files.inc()),
+        match record.delete(shared, &file).await {
+            Ok(Deleted::Waits) => {}
+            Ok(Deleted::Gone) => drop(shared.metrics.expired_files.inc()),
             Err(FooterError::Store(StoreError::NotFound { .. })) => {}
+            // Locked, or not for this identity to delete: it is recorded, and a rule of the bucket may delete it.
+            Err(FooterError::Store(e @ StoreError::Refused { .. })) => {
+                kept += 1;
+                refused.get_or_insert(e);
+            }
             Err(FooterError::Store(e)) => return Err(RetentionError::Store(e)),
             Err(e) => {
                 tracing::error!(error = %e, "a session file past its term is kept, since it is damaged")
             }
         }
     }
-    shared.metrics.held_files.set(held);
+    shared.metrics.held_files.set(kept);
+    if let Some(e) = refused {
+        tracing::warn!(%class, error = %e, "files past their term are recorded as expired, and the store does not let them go");
+    }
     Ok(())
 }
 
-/// Whether a hold covers the file. When that cannot be told, it does.
-async fn is_held(
-    store: &dyn EvidenceStore,
-    file: &SessionFileName,
-    holds: &[hoop_schema::kinds::recorder::RecorderHold],
-) -> bool {
-    let index = match store.get(&file.index_key(), 0..u64::MAX).await {
-        Ok(index) => sessions_of(index),
-        Err(_) => None,
-    };
-    let sessions = match index {
-        Some(sessions) => Some(sessions),
-        None => match store.get(&file.to_string(), 0..u64::MAX).await {
-            Ok(bytes) => rebuild(bytes)
-                .ok()
-                .and_then(|index| sessions_of(index.into())),
-            Err(_) => None,
-        },
-    };
-    sessions.is_none_or(|sessions| holds_any(holds, &sessions))
-}
-
-/// The sessions of an index, each with its user; `None` when it is damaged.
-fn sessions_of(index: Bytes) -> Option<Vec<(SessionId, Option<String>)>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(index)
-        .ok()?
-        .build()
-        .ok()?;
-    let mut sessions = Vec::new();
-    for batch in reader {
-        let batch = batch.ok()?;
-        let text = |name| {
-            batch
-                .column_by_name(name)?
-                .as_any()
-                .downcast_ref::<StringArray>()
-        };
-        let (ids, users) = (text("session_id")?, text("username")?);
-        for row in 0..batch.num_rows() {
-            let user = users.is_valid(row).then(|| users.value(row).to_owned());
-            sessions.push((ids.value(row).parse().ok()?, user));
-        }
-    }
-    Some(sessions)
+/// How far a deletion got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    /// The file is gone.
+    Gone,
+    /// It is recorded, and waits for the transparency log.
+    Waits,
 }
 
 /// What the record of a deletion says beside the file.
@@ -170,16 +131,18 @@ struct Record<'a> {
     epoch: u64,
     term: Duration,
     due: Timestamp,
+    /// How long the record itself is locked.
+    lock: Option<Retention>,
 }
 
 impl Record<'_> {
     /// Records the deletion, then deletes the index and the file. May be done again from any point.
     async fn delete(
         &self,
-        store: &dyn EvidenceStore,
+        shared: &Shared,
         file: &SessionFileName,
-        now: Timestamp,
-    ) -> Result<(), FooterError> {
+    ) -> Result<Deleted, FooterError> {
+        let (store, now) = (&*shared.store, shared.clock.now());
         let (footer, object) = read(store, file).await?;
         let expired = RecorderExpired {
             key: object.key.clone(),
@@ -203,10 +166,17 @@ impl Record<'_> {
             footer.shard,
         );
         let bytes = own.make(now, &expired.into());
+        let options = CreateOptions {
+            retention: self.lock,
+            ..CreateOptions::default()
+        };
         store
-            .create(&key, bytes, &Metadata::new())
+            .create(&key, bytes.into(), &options)
             .await
             .map_err(FooterError::Store)?;
+        if shared.config.signing.is_some() && !shared.proofs.is_recorded(&key) {
+            return Ok(Deleted::Waits);
+        }
         match store.delete(&file.index_key()).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => {}
             Err(e) => return Err(FooterError::Store(e)),
@@ -219,12 +189,12 @@ impl Record<'_> {
             key = object.key,
             "a session file was deleted at the end of its term"
         );
-        Ok(())
+        Ok(Deleted::Gone)
     }
 }
 
 /// Name of the record of a file's deletion: the same for every try.
-fn record_key(class: &Class, day: &str, due: Timestamp, key: &str) -> String {
+pub(crate) fn record_key(class: &Class, day: &str, due: Timestamp, key: &str) -> String {
     format!(
         "{RETENTION_PREFIX}class={class}/dt={day}/{}.json",
         event_id(due, key.as_bytes())

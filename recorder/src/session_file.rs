@@ -5,7 +5,8 @@
 //! producer, epoch, sequence and arrival. zstd level 3; dictionaries where the column says so; offset and column
 //! index; bloom filters on `session_id`, `event_id` and `audit_id`; small pages of `event_json`, so that one session
 //! is read with a few pages. One JSON text under `hoop.session_file` is the footer
-//! ([`hoop_schema::evidence::Footer`]). The same rows always give the same bytes, except for `written`.
+//! ([`hoop_schema::evidence::Footer`]), and one under `hoop.signature` the recorder's signature over it
+//! ([`hoop_schema::transparency::statement`]). The same rows always give the same bytes, except for `written`.
 
 pub(crate) mod columns;
 pub(crate) mod footer;

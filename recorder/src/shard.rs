@@ -16,6 +16,7 @@ use crate::core::{Action, Core, Counts};
 use crate::metrics::ShardLabels;
 use crate::resume::newest_file;
 use crate::shared::Shared;
+use crate::standby::until_neglected;
 
 mod commit;
 mod count;
@@ -28,6 +29,50 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 
 /// A request to commit what the log holds, and whom to tell.
 pub(crate) type FlushRequest = oneshot::Sender<()>;
+
+/// How much later files are committed of a shard that was taken over: when its own recorder is back, that one is first,
+/// and this one sees it.
+const TAKEN_OVER_LATER: u32 = 2;
+
+/// Records a shard until `stop` says so; one of another recorder's share only while nobody else does.
+pub(crate) async fn look_after(
+    shared: Arc<Shared>,
+    reader: Arc<dyn EventReader>,
+    shard: Shard,
+    mut requests: mpsc::Receiver<FlushRequest>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let own = shared.config.share.owns(shard);
+    let labels = ShardLabels::new(reader.class(), shard);
+    let taken_over = |taken: bool| {
+        let gauge = shared.metrics.taken_over.get_or_create(&labels);
+        gauge.set(i64::from(taken));
+    };
+    loop {
+        if !own {
+            taken_over(false);
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = until_neglected(&shared, &reader, shard, &mut requests) => taken_over(true),
+            }
+        }
+        let resuming = ShardTask::resume(
+            Arc::clone(&shared),
+            Arc::clone(&reader),
+            shard,
+            requests,
+            own,
+        );
+        let task = tokio::select! {
+            () = stopped(&mut stop) => return,
+            task = resuming => task,
+        };
+        match task.run(stop.clone()).await {
+            Some(still_asked) => requests = still_asked,
+            None => return,
+        }
+    }
+}
 
 /// One shard of one class.
 pub(crate) struct ShardTask {
@@ -43,6 +88,10 @@ pub(crate) struct ShardTask {
     requests: mpsc::Receiver<FlushRequest>,
     flushing: Vec<(Position, FlushRequest)>,
     newest_log_ts: Option<Timestamp>,
+    /// Whether it belongs to this recorder's share.
+    own: bool,
+    /// Whether another recorder committed a file of it.
+    has_rival: bool,
 }
 
 impl ShardTask {
@@ -52,6 +101,7 @@ impl ShardTask {
         reader: Arc<dyn EventReader>,
         shard: Shard,
         requests: mpsc::Receiver<FlushRequest>,
+        own: bool,
     ) -> Self {
         let class = reader.class().clone();
         let labels = ShardLabels::new(&class, shard);
@@ -76,14 +126,16 @@ impl ShardTask {
             }
         };
         shared.metrics.stalled.get_or_create(&labels).set(0);
-        let core = Core::new(
-            &shared.config,
-            shared.epoch,
-            reader.source(),
-            &class,
-            shard,
-            newest,
-        );
+        let mut config = shared.config.clone();
+        // One that is taken over again must not make events of the same identity.
+        let epoch = match own {
+            true => shared.epoch,
+            false => {
+                config.flush.age *= TAKEN_OVER_LATER;
+                shared.next_epoch()
+            }
+        };
+        let core = Core::new(&config, epoch, reader.source(), &class, shard, newest);
         reader.committed(shard, core.position()).await;
         tracing::info!(%class, %shard, position = %core.position(), "recording a shard");
         Self {
@@ -98,13 +150,23 @@ impl ShardTask {
             requests,
             flushing: Vec::new(),
             newest_log_ts: None,
+            own,
+            has_rival: false,
         }
     }
 
-    /// Records until `stop` says so, then commits what it holds.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Records until `stop` says so, then commits what it holds; or until another recorder is back at a shard that is
+    /// that one's, which gives the requests back.
+    pub(crate) async fn run(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<mpsc::Receiver<FlushRequest>> {
         let mut pause = BackOff::default();
         loop {
+            if self.has_rival && !self.own {
+                tracing::info!(class = %self.class, shard = %self.shard, "another recorder is back at its shard");
+                return Some(self.leave());
+            }
             let (position, wait) = (self.core.position(), self.wait());
             let read = tokio::select! {
                 biased;
@@ -142,6 +204,22 @@ impl ShardTask {
         }
         self.flush().await;
         tracing::info!(class = %self.class, shard = %self.shard, position = %self.core.position(), "a shard is committed");
+        None
+    }
+
+    /// Gives up the shard: what is buffered is in the log, and another's to commit.
+    fn leave(mut self) -> mpsc::Receiver<FlushRequest> {
+        // How far behind it is, is that one's to say.
+        let metrics = &self.shared.metrics;
+        metrics.lag_positions.get_or_create(&self.labels).set(0);
+        metrics.lag_seconds.get_or_create(&self.labels).set(0.0);
+        let uncommitted = metrics.uncommitted_seconds.get_or_create(&self.labels);
+        uncommitted.set(0.0);
+        for (_, done) in self.flushing.drain(..) {
+            // Whoever asked and has gone does not want to know.
+            done.send(()).ok();
+        }
+        std::mem::replace(&mut self.requests, mpsc::channel(1).1)
     }
 
     /// A flush that is asked for need not wait for records that may never come.

@@ -1,7 +1,7 @@
 //! What all shards of one recorder share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hoop_sinks::store::EvidenceStore;
 use tokio::sync::Semaphore;
@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::tails::Tails;
 use crate::time::Clock;
+use crate::transparency::Proofs;
 
 /// What all shards of one recorder share.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub(crate) struct Shared {
     /// One session file is encoded at a time, so that memory stays bounded however many shards there are.
     pub(crate) encoding: Semaphore,
     pub(crate) tails: Tails,
+    pub(crate) proofs: Proofs,
+    /// Whether the store locks, once it has said so.
+    pub(crate) locks: OnceLock<bool>,
 }
 
 impl Shared {

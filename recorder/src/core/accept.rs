@@ -32,6 +32,7 @@ impl Core {
             self.buffer.copies += 1;
             return;
         }
+        self.clocks.see(&producer, row.ts, record.log_ts);
         self.buffer.busy |= !QUIET_KINDS.contains(&&*row.kind);
         if &*row.kind == "heartbeat" {
             self.heartbeat(&record.bytes, &producer, record.log_ts, actions);

@@ -330,7 +330,7 @@ fn a_batch_that_lost_is_dropped_and_its_numbers_are_used_again() {
     core.apply(record(1, at(0), event(1, 1, "x")), at(0));
     core.apply(record(2, at(0), event(1, 2, "x")), at(0));
     let mine = batch(core.flush());
-    let encoded = mine.encode(None, at(0)).unwrap();
+    let encoded = mine.encode(None, at(0), None).unwrap();
     let rival = Footer {
         pos_to: 2,
         ..encoded.footer
@@ -358,7 +358,7 @@ fn a_restart_knows_copies_and_holes() {
         first.apply(record(position, at(0), event(1, seq, "x")), at(0));
     }
     let sealed = batch(first.flush());
-    let footer = sealed.encode(None, at(0)).unwrap().footer;
+    let footer = sealed.encode(None, at(0), None).unwrap().footer;
     let file = PreviousFile {
         key: sealed.name().to_string(),
         sha256: EventHash::of(b"f"),
@@ -417,7 +417,7 @@ fn equal_rows_give_equal_files_sorted_by_session() {
         order
             .iter()
             .for_each(|i| tree.push(EventHash::of(&bytes[*i as usize])));
-        let encoded = batch.encode(None, at(0)).unwrap();
+        let encoded = batch.encode(None, at(0), None).unwrap();
         assert_eq!(encoded.footer.events_root, tree.root());
         encoded
     };

@@ -1,21 +1,27 @@
 use super::*;
 use crate::generator::Generator;
-use crate::holds::Holds;
-use crate::{FlushLimits, read_footer};
+use crate::held::sessions_of;
+use crate::{FlushLimits, Share, read_footer};
 use bytes::Bytes;
 use hoop_schema::evidence::{EVENTS_PREFIX, Footer, SESSIONS_PREFIX, SessionFileName};
-use hoop_schema::kinds::recorder::RecorderHold;
+use hoop_schema::kinds::recorder::{RecorderHold, RetentionMode};
 use hoop_schema::row::Row;
-use hoop_schema::{ProducerId, SourceId, Timestamp};
+use hoop_schema::{ProducerId, SessionId, SourceId, Timestamp};
 use hoop_sinks::log::memory::MemoryLog;
 use hoop_sinks::log::{EventWriter, Outgoing};
-use hoop_sinks::store::Metadata;
 use hoop_sinks::store::faulty::{Faulty, PutFault};
+use hoop_sinks::store::holds::Holds;
 use hoop_sinks::store::memory::Memory;
+use hoop_sinks::store::{CreateOptions, LockMode, terms};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use set_clock::Clocked;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+mod asleep;
+mod leaving;
+mod sealing;
+mod sharing;
 
 /// A clock that a test sets.
 mod set_clock {
@@ -41,6 +47,7 @@ mod set_clock {
 struct Bed {
     log: Arc<MemoryLog>,
     store: Arc<Faulty>,
+    memory: Arc<Memory>,
     generator: Generator,
     sent: Vec<Bytes>,
     config: Config,
@@ -75,6 +82,7 @@ impl Bed {
             age: Duration::from_secs(300),
             idle_age: Duration::from_secs(3600),
         };
+        let memory = Arc::new(Memory::new());
         Self {
             log: Arc::new(MemoryLog::new(
                 Class::standard(),
@@ -82,7 +90,8 @@ impl Bed {
                 1,
                 1 << 30,
             )),
-            store: Arc::new(Faulty::new(Arc::new(Memory::new()))),
+            store: Arc::new(Faulty::new(Arc::clone(&memory) as Arc<dyn EvidenceStore>)),
+            memory,
             generator: Generator::new("standard", 5),
             sent: Vec::new(),
             config,
@@ -100,6 +109,7 @@ impl Bed {
                 kind: "intent",
                 bytes,
                 linger: false,
+                spool: false,
             };
             self.log.append(Shard(0), event).await.unwrap();
         }
@@ -441,15 +451,8 @@ async fn files_past_their_term_are_deleted_with_a_record_unless_they_are_held() 
     let session = Row::read(&events(&held)[1]).unwrap().session_id;
     let id = ProducerId::new("legal").unwrap();
     let holds = Holds::new(&*bed.store, "sample", &id);
-    let hold = RecorderHold {
-        hold_id: "case-7".into(),
-        held: true,
-        held_session: Some(session),
-        held_user: None,
-        by: "carol".into(),
-        reason: "court".into(),
-    };
-    holds.set(hold.clone(), today).await.unwrap();
+    let hold = hold("case-7", Some(session), None);
+    holds.set(hold, today).await.unwrap();
     // A clock in the past deletes nothing.
     clock.set(Timestamp::from_micros(0));
     tokio::time::sleep(Duration::from_secs(4000)).await;
@@ -470,12 +473,12 @@ async fn files_past_their_term_are_deleted_with_a_record_unless_they_are_held() 
         .release("case-7", "carol", "settled", today)
         .await
         .unwrap();
-    assert!(
-        holds
-            .release("case-7", "carol", "again", today)
-            .await
-            .is_err()
-    );
+    // Whoever releases it unlocks what it kept: no recorder may.
+    for file in &left {
+        for key in [file.to_string(), file.index_key()] {
+            bed.store.hold(&key, false).await.unwrap();
+        }
+    }
     tokio::time::sleep(Duration::from_secs(4000)).await;
     assert_eq!(
         bed.files().await.len(),
@@ -493,36 +496,65 @@ async fn files_past_their_term_are_deleted_with_a_record_unless_they_are_held() 
     recorder.stop().await;
 }
 
-#[tokio::test]
-async fn a_hold_names_a_session_or_a_user_under_a_plain_name() {
-    let store = Memory::new();
-    let id = ProducerId::new("legal").unwrap();
-    let holds = Holds::new(&store, "sample", &id);
-    let now = Timestamp::from_micros(1);
-    let hold = |name: &str, user: Option<&str>| RecorderHold {
-        hold_id: name.into(),
-        held: true,
-        held_session: None,
-        held_user: user.map(str::to_owned),
-        by: "carol".into(),
-        reason: "court".into(),
-    };
-    assert!(holds.set(hold("a", None), now).await.is_err());
-    assert!(holds.set(hold("../a", Some("bob")), now).await.is_err());
-    holds.set(hold("a", Some("bob")), now).await.unwrap();
-    assert_eq!(holds.in_force().await.unwrap(), [hold("a", Some("bob"))]);
-    store
-        .create(
-            "holds/v1/b/0000000000.json",
-            Bytes::from_static(b"{}"),
-            &Metadata::new(),
-        )
+/// The bed's recorders sign, and this is what they sign with.
+fn signing(bed: &mut Bed) -> Arc<crate::Signing> {
+    let key = hoop_schema::transparency::note::SigningKey::new("hoop/sample", [1; 32]).unwrap();
+    let signing = Arc::new(crate::Signing {
+        key,
+        previous: None,
+    });
+    bed.config.signing = Some(Arc::clone(&signing));
+    signing
+}
+
+/// Number of leaves that the newest checkpoint covers.
+async fn leaves_signed(bed: &Bed) -> u64 {
+    let prefix = "tlog/sample/standard/000/checkpoints/";
+    let newest = bed.store.list(prefix, None).await.unwrap().pop();
+    newest.map_or(0, |object| object.key[prefix.len()..].parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_stops_has_signed_what_it_committed() {
+    let mut bed = Bed::new();
+    signing(&mut bed);
+    bed.append(200).await;
+    let recorder = bed.start();
+    recorder.handle.flush().await.unwrap();
+    bed.append(20).await;
+    recorder.stop().await;
+    bed.check().await;
+    assert_eq!(leaves_signed(&bed).await, bed.files().await.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_written_holds_nothing_up() {
+    let mut bed = Bed::new();
+    signing(&mut bed);
+    let forged = Bytes::from_static(b"forged");
+    let key = "tlog/sample/standard/000/leaves/00000000000000000000";
+    bed.store
+        .create(key, forged, &CreateOptions::default())
         .await
         .unwrap();
-    assert!(
-        holds.in_force().await.is_err(),
-        "nothing is deleted while a hold cannot be read"
-    );
+    bed.append(200).await;
+    let recorder = bed.start();
+    recorder.handle.flush().await.unwrap();
+    bed.check().await;
+    recorder.stop().await;
+    assert_eq!(leaves_signed(&bed).await, 0);
+}
+
+fn hold(hold_id: &str, session: Option<SessionId>, user: Option<&str>) -> RecorderHold {
+    RecorderHold {
+        hold_id: hold_id.into(),
+        held: true,
+        held_session: session,
+        held_user: user.map(str::to_owned),
+        case: None,
+        by: "carol".into(),
+        reason: "court".into(),
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a session file says of itself, read from its end.
 
 use hoop_schema::EventHash;
-use hoop_schema::evidence::{FOOTER_KEY, Footer};
+use hoop_schema::evidence::{FOOTER_KEY, Footer, SIGNATURE_KEY};
+use hoop_schema::transparency::note::Note;
+use hoop_schema::transparency::statement::statement;
 use hoop_sinks::store::{EvidenceStore, StoreError};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
@@ -33,6 +35,25 @@ pub enum FooterError {
     },
 }
 
+/// A footer, and what was signed of it.
+#[derive(Debug)]
+pub(crate) struct SignedFooter {
+    pub(crate) footer: Footer,
+    /// The text of the footer.
+    text: String,
+    /// The note that signs it, not checked.
+    signature: Option<String>,
+}
+
+impl SignedFooter {
+    /// The note that signs the footer as that of the object of this name, its signatures not checked; none where there is
+    /// none, or only one of something else.
+    pub(crate) fn signature(&self, object: &str) -> Option<Note> {
+        let note: Note = self.signature.as_deref()?.parse().ok()?;
+        (note.text == statement(object, &self.text)).then_some(note)
+    }
+}
+
 /// Reads the footer of a session file, and the hash of the whole object.
 ///
 /// # Errors
@@ -41,6 +62,18 @@ pub async fn read_footer(
     store: &dyn EvidenceStore,
     key: &str,
 ) -> Result<(Footer, EventHash), FooterError> {
+    let (signed, sha256) = read_signed_footer(store, key).await?;
+    Ok((signed.footer, sha256))
+}
+
+/// The same, with what was signed of the footer.
+///
+/// # Errors
+/// As [`read_footer`].
+pub(crate) async fn read_signed_footer(
+    store: &dyn EvidenceStore,
+    key: &str,
+) -> Result<(SignedFooter, EventHash), FooterError> {
     let damaged = |why: String| FooterError::Damaged {
         key: key.to_owned(),
         why,
@@ -71,7 +104,7 @@ pub async fn read_footer(
             .await
             .map_err(FooterError::Store)?;
     }
-    let footer = parse_footer(&tail).map_err(damaged)?;
+    let footer = parse_signed_footer(&tail).map_err(damaged)?;
     Ok((footer, head.sha256))
 }
 
@@ -80,6 +113,10 @@ pub async fn read_footer(
 /// # Errors
 /// In words, when the bytes do not end in the footer of a session file.
 pub fn parse_footer(tail: &[u8]) -> Result<Footer, String> {
+    parse_signed_footer(tail).map(|signed| signed.footer)
+}
+
+fn parse_signed_footer(tail: &[u8]) -> Result<SignedFooter, String> {
     let length = usize::try_from(footer_bytes(tail)?).map_err(|e| e.to_string())?;
     let end = tail.len() - TRAILER_BYTES;
     let start = end
@@ -91,14 +128,13 @@ pub fn parse_footer(tail: &[u8]) -> Result<Footer, String> {
 }
 
 /// The footer among a Parquet file's metadata.
-pub(crate) fn footer_of(metadata: &ParquetMetaData) -> Result<Footer, String> {
+pub(crate) fn footer_of(metadata: &ParquetMetaData) -> Result<SignedFooter, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
-    let text = pairs
-        .into_iter()
-        .flatten()
-        .find(|pair| pair.key == FOOTER_KEY)
-        .and_then(|pair| pair.value.as_deref());
-    let text = text.ok_or("it is a Parquet file without our footer")?;
+    let value = |key: &str| {
+        let mut pairs = pairs.into_iter().flatten();
+        pairs.find(|pair| pair.key == key)?.value.as_deref()
+    };
+    let text = value(FOOTER_KEY).ok_or("it is a Parquet file without our footer")?;
     let footer: Footer =
         serde_json::from_str(text).map_err(|e| format!("its footer cannot be read: {e}"))?;
     if footer.v > FILE_VERSION {
@@ -110,7 +146,11 @@ pub(crate) fn footer_of(metadata: &ParquetMetaData) -> Result<Footer, String> {
     if footer.pos_to <= footer.pos_from {
         return Err("it covers no position".to_owned());
     }
-    Ok(footer)
+    Ok(SignedFooter {
+        footer,
+        text: text.to_owned(),
+        signature: value(SIGNATURE_KEY).map(str::to_owned),
+    })
 }
 
 /// Length of the Parquet metadata that the trailer names.

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use hoop_schema::EventHash;
 use hoop_schema::chain::MerkleTree;
-use hoop_schema::evidence::FOOTER_KEY;
+use hoop_schema::evidence::{FOOTER_KEY, SIGNATURE_KEY};
 use hoop_schema::row::{COLUMNS, ColumnType};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -30,7 +30,7 @@ const ZSTD_LEVEL: i32 = 1;
 
 /// Rows of a row group at most: so many that a full session file of common events is one group, with one dictionary and
 /// one compressor for each column.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
+pub(crate) const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Bytes of a page of `event_json` before compression. A session of a few hundred rows is one or two of them.
 const EVENT_PAGE_BYTES: usize = 1024 * 1024;
@@ -58,24 +58,95 @@ const REPEATS_MIN: usize = 2;
 /// What wrote a file, for its footers.
 pub(crate) const WRITER: &str = concat!("hoop-recorder ", env!("CARGO_PKG_VERSION"));
 
-/// A session file whose rows are written, and whose footer is not.
-#[derive(Debug)]
-pub(crate) struct Rows {
+/// A session file under way: rows come group by group, then its footer.
+pub(crate) struct Writer {
     file: SerializedFileWriter<Vec<u8>>,
-    /// The Merkle root over the events in the order of the rows.
-    pub(crate) events_root: EventHash,
+    schema: SchemaRef,
+    groups: ArrowRowGroupWriterFactory,
+    group: usize,
+    tree: MerkleTree,
 }
 
-impl Rows {
-    /// Ends the file. `footer` is the JSON text of its footer.
+impl Writer {
+    /// Begins a file with room for this many bytes. How columns are encoded follows from the first `rows` of them.
     ///
     /// # Errors
     /// When the Parquet writer fails.
-    pub(crate) fn finish(mut self, footer: String) -> Result<Vec<u8>, ParquetError> {
-        self.file
-            .append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), footer));
+    pub(crate) fn new(columns: &Columns, rows: usize, room: usize) -> Result<Self, ParquetError> {
+        let schema = arrow_schema(COLUMNS, InMemory::ForWriting);
+        let file = open_file(&schema, session_file_properties(columns, rows), room)?;
+        let groups = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
+        Ok(Self {
+            file,
+            schema,
+            groups,
+            group: 0,
+            tree: MerkleTree::default(),
+        })
+    }
+
+    /// Writes `rows` as one row group.
+    ///
+    /// # Errors
+    /// When the Parquet writer fails, which no content of events makes it do.
+    pub(crate) fn row_group(
+        &mut self,
+        arrays: &[Arrays<'_>],
+        bytes: &[Bytes],
+        rows: &[u32],
+        hash: impl Fn(u32) -> EventHash,
+    ) -> Result<(), ParquetError> {
+        let event_json = place("event_json");
+        let writers = self.groups.create_column_writers(self.group)?;
+        debug_assert_eq!(writers.len(), COLUMNS.len(), "every column has one leaf");
+        let mut group = self.file.next_row_group()?;
+        for (column, mut writer) in writers.into_iter().enumerate() {
+            if column == event_json {
+                for piece in rows.chunks(EVENT_PIECE_ROWS) {
+                    let array = events(bytes, piece, &hash, &mut self.tree)?;
+                    write_array(&mut writer, &self.schema, column, &array)?;
+                }
+            } else {
+                for piece in rows.chunks(PIECE_ROWS) {
+                    let array = arrays[column].take(piece);
+                    write_array(&mut writer, &self.schema, column, &array)?;
+                }
+            }
+            writer.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        self.group += 1;
+        Ok(())
+    }
+
+    /// The Merkle root over the events so far, in the order of the rows.
+    pub(crate) fn events_root(&self) -> EventHash {
+        self.tree.root()
+    }
+
+    /// Ends the file. `footer` is the JSON text of its footer, `signature` the note that signs it.
+    ///
+    /// # Errors
+    /// When the Parquet writer fails.
+    pub(crate) fn finish(
+        mut self,
+        footer: String,
+        signature: Option<String>,
+    ) -> Result<Vec<u8>, ParquetError> {
+        let signature = signature.map(|note| (SIGNATURE_KEY, note));
+        for (key, value) in [(FOOTER_KEY, footer)].into_iter().chain(signature) {
+            self.file
+                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
         self.file.into_inner()
     }
+}
+
+/// The arrays of every column, for any number of row groups.
+pub(crate) fn arrays(columns: &Columns) -> Vec<Arrays<'_>> {
+    (0..COLUMNS.len())
+        .map(|column| columns.arrays(column))
+        .collect()
 }
 
 /// Writes the rows in `order`.
@@ -86,43 +157,19 @@ pub(crate) fn write(
     columns: &Columns,
     bytes: &[Bytes],
     order: &[u32],
-) -> Result<Rows, ParquetError> {
-    let schema = arrow_schema(COLUMNS, InMemory::ForWriting);
+) -> Result<Writer, ParquetError> {
     // Room for what does not compress at all. What is not written to costs no memory, while a file that grows is copied
     // again and again.
     let room = bytes.iter().map(Bytes::len).sum();
-    let properties = session_file_properties(columns, order.len());
-    let mut file = open_file(&schema, properties, room)?;
-    let groups = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
-    let arrays: Vec<Arrays<'_>> = (0..COLUMNS.len())
-        .map(|column| columns.arrays(column))
-        .collect();
-    let event_json = place("event_json");
-    let mut tree = MerkleTree::default();
-    for (number, rows) in order.chunks(ROW_GROUP_ROWS).enumerate() {
-        let writers = groups.create_column_writers(number)?;
-        debug_assert_eq!(writers.len(), COLUMNS.len(), "every column has one leaf");
-        let mut group = file.next_row_group()?;
-        for (column, mut writer) in writers.into_iter().enumerate() {
-            if column == event_json {
-                for piece in rows.chunks(EVENT_PIECE_ROWS) {
-                    let array = events(bytes, piece, &mut tree)?;
-                    write_array(&mut writer, &schema, column, &array)?;
-                }
-            } else {
-                for piece in rows.chunks(PIECE_ROWS) {
-                    let array = arrays[column].take(piece);
-                    write_array(&mut writer, &schema, column, &array)?;
-                }
-            }
-            writer.close()?.append_to_row_group(&mut group)?;
-        }
-        group.close()?;
+    let mut writer = Writer::new(columns, order.len(), room)?;
+    let arrays = arrays(columns);
+    for rows in order.chunks(ROW_GROUP_ROWS) {
+        // Hashed while the event is at hand, since it is copied next.
+        writer.row_group(&arrays, bytes, rows, |row| {
+            EventHash::of(&bytes[row as usize])
+        })?;
     }
-    Ok(Rows {
-        file,
-        events_root: tree.root(),
-    })
+    Ok(writer)
 }
 
 /// Opens a Parquet file in memory, with room for this many bytes.
@@ -155,11 +202,16 @@ pub(crate) fn write_array(
 }
 
 /// The exact bytes of some rows as a column, each event where it is, and its hash into the tree while it is at hand.
-fn events(bytes: &[Bytes], rows: &[u32], tree: &mut MerkleTree) -> Result<ArrayRef, ParquetError> {
+fn events(
+    bytes: &[Bytes],
+    rows: &[u32],
+    hash: &impl Fn(u32) -> EventHash,
+    tree: &mut MerkleTree,
+) -> Result<ArrayRef, ParquetError> {
     let (mut views, mut buffers) = (Vec::new(), Vec::new());
     for row in rows {
         let event = &bytes[*row as usize];
-        tree.push(EventHash::of(event));
+        tree.push(hash(*row));
         let buffer = u32::try_from(buffers.len()).expect("a piece has few rows");
         views.push(make_view(event, buffer, 0));
         buffers.push(Buffer::from(event.clone()));
@@ -245,7 +297,7 @@ mod tests {
         }
         let order: Vec<u32> = (0..u32::try_from(bytes.len()).unwrap()).collect();
         let rows = write(&columns, &bytes, &order).unwrap();
-        rows.finish("{}".to_owned()).unwrap().into()
+        rows.finish("{}".to_owned(), None).unwrap().into()
     }
 
     #[test]
@@ -267,7 +319,8 @@ mod tests {
     fn the_root_is_that_of_the_events_in_the_order_of_the_rows() {
         let lines = ["{\"a\":1}", "{\"a\":2}"].map(|l| Bytes::from_static(l.as_bytes()));
         let mut tree = MerkleTree::default();
-        events(&lines, &[1, 0], &mut tree).unwrap();
+        let hash = |row: u32| EventHash::of(&lines[row as usize]);
+        events(&lines, &[1, 0], &hash, &mut tree).unwrap();
         let mut expected = MerkleTree::default();
         expected.push(EventHash::of(&lines[1]));
         expected.push(EventHash::of(&lines[0]));

@@ -7,6 +7,9 @@ use hoop_schema::Timestamp;
 
 use super::ShardTask;
 
+/// A producer's clock that differs more from the log's is worth a line; less is lingering and batches.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
+
 impl ShardTask {
     /// Brings metrics and the shared count of bytes up to date.
     pub(super) fn count(&mut self) {
@@ -57,6 +60,30 @@ impl ShardTask {
             .lag_positions
             .get_or_create(labels)
             .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Says whose clock is far from the log's, once for each session file.
+    pub(super) fn compare_clocks(&mut self) {
+        let mut largest = 0.0_f64;
+        for difference in self.core.take_clock_differences() {
+            let seconds = difference.ahead_micros as f64 / 1e6;
+            if seconds.abs() > largest.abs() {
+                largest = seconds;
+            }
+            if seconds.abs() > CLOCKS_APART.as_secs_f64() {
+                let way = if seconds > 0.0 {
+                    "its clock is ahead of the log's"
+                } else {
+                    "its clock is behind the log's, or its events waited in a spool"
+                };
+                tracing::warn!(class = %self.class, shard = %self.shard, producer = %difference.producer_id, seconds, "{way}");
+            }
+        }
+        self.shared
+            .metrics
+            .clock_difference_seconds
+            .get_or_create(&self.labels)
+            .set(largest);
     }
 }
 

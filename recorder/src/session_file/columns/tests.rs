@@ -22,7 +22,7 @@ fn written() -> (Vec<&'static str>, RecordBatch) {
     }
     let order: Vec<u32> = (0..lines.len() as u32).collect();
     let rows = writer::write(&columns, &bytes, &order).unwrap();
-    let file = rows.finish("{}".to_owned()).unwrap();
+    let file = rows.finish("{}".to_owned(), None).unwrap();
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file))
         .unwrap()
         .build()

@@ -1,6 +1,6 @@
 use super::*;
 use bytes::Bytes;
-use hoop_sinks::store::Metadata;
+use hoop_sinks::store::CreateOptions;
 use hoop_sinks::store::memory::Memory;
 
 #[test]
@@ -25,7 +25,11 @@ async fn a_file_that_is_missing_or_damaged_is_told_apart() {
         Err(FooterError::Store(StoreError::NotFound { .. }))
     ));
     store
-        .create("a", Bytes::from_static(b"not Parquet"), &Metadata::new())
+        .create(
+            "a",
+            Bytes::from_static(b"not Parquet"),
+            &CreateOptions::default(),
+        )
         .await
         .unwrap();
     assert!(matches!(
