@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use hoop_recorder::config::Config;
 use hoop_recorder::core::{Action, Core};
 use hoop_recorder::generator::Generator;
-use hoop_replayer::evidence::{Days, Evidence, ReadStats};
+use hoop_replayer::evidence::{Days, Evidence};
 use hoop_replayer::output::{ColorChoice, Format, Output, OutputEnvironment, Progress};
 use hoop_replayer::sessions::View;
 use hoop_replayer::show::{self, Options};
 use hoop_replayer::timeline::Timeline;
-use hoop_replayer::verify::{Scope, Verdict, verify};
+use hoop_replayer::verify::{Scope, Trust, Verdict, verify};
 use hoop_replayer::when::Clock;
 use hoop_schema::evidence::PreviousFile;
 use hoop_schema::{Class, EventHash, ProducerId, Shard, SourceId, Timestamp};
@@ -106,7 +106,7 @@ async fn commit(core: &mut Core, store: &Dir, action: Action, now: Timestamp) {
         return;
     };
     let encoded = batch
-        .encode(core.previous().cloned(), now)
+        .encode(core.previous().cloned(), now, None)
         .expect("events have rows");
     let key = batch.name().to_string();
     let metadata = Default::default();
@@ -127,11 +127,7 @@ async fn commit(core: &mut Core, store: &Dir, action: Action, now: Timestamp) {
 
 fn evidence(folder: &Path) -> Evidence {
     let store = Dir::read_only(folder).expect("the evidence is there");
-    Evidence {
-        store: Some(Arc::new(store)),
-        logs: Vec::new(),
-        stats: Arc::new(ReadStats::default()),
-    }
+    Evidence::new(Some(Arc::new(store)), Vec::new())
 }
 
 fn median(mut times: Vec<Duration>) -> (f64, f64) {
@@ -158,7 +154,10 @@ async fn show_of_one_session(folder: &Path, session: &str, runs: usize) {
         let view = View::open(evidence, &Days::default())
             .await
             .expect("a listing");
-        let mut found = view.find(session).await.expect("the session");
+        let mut found = view
+            .find(session, &mut Progress::hidden())
+            .await
+            .expect("the session");
         let entries = view.entries(&mut found).await.expect("its events");
         let timeline = Timeline::new(&entries, clock.now).expect("a timeline");
         let lines = show::lines(&timeline, &clock, options).len();
@@ -210,7 +209,7 @@ async fn proof(folder: &Path) {
     );
     let began = Instant::now();
     let mut progress = Progress::new(&output, 0);
-    let report = verify(&view, Scope::default(), &mut progress)
+    let report = verify(&view, Scope::default(), &Trust::default(), &mut progress)
         .await
         .expect("the store answers");
     let took = began.elapsed().as_secs_f64();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::file::SessionFile;
 use crate::evidence::{Entry, Error};
 use crate::filter::full_resource;
+use crate::output::Progress;
 use crate::sessions::View;
 use crate::summary::SessionSummary;
 
@@ -88,7 +89,7 @@ impl View {
         now: Timestamp,
     ) -> Result<(Vec<Activity>, Vec<Error>), Error> {
         let open_since = now.plus_micros(-OPEN_MICROS_MAX);
-        let (mut summaries, mut damaged) = self.summaries(false).await?;
+        let (mut summaries, mut damaged) = self.summaries(false, &mut Progress::hidden()).await?;
         summaries.retain(|session| {
             let open = (!session.ended || session.producer) && session.last_ts >= open_since;
             open || session.last_ts >= since
@@ -101,7 +102,7 @@ impl View {
         for file in &self.catalog.files {
             let found = match self
                 .evidence
-                .sessions_of(file, |id| wanted.contains(id))
+                .sessions_of(file, |id| wanted.contains(id), None)
                 .await
             {
                 Ok(found) if found.sessions.is_empty() => continue,
@@ -277,6 +278,7 @@ mod tests {
             shard: Shard(0),
             position: Some(1),
             log_ts: Timestamp::from_micros(0),
+            readable: None,
         }
     }
 

@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hoop_schema::body::{Body, BodyEncoding, TextEncoding};
+use hoop_schema::encryption::Encryption;
 use hoop_schema::kinds::request::BodyChunk;
+use hoop_schema::kinds::stream::StreamData;
 use serde_json::Value;
 
 /// The most of one body that is put together for showing, in bytes: more is not read by people.
@@ -39,8 +41,9 @@ pub fn content(body: &Body, chunks: &[&BodyChunk]) -> Content {
             Err(absent) => absent,
         },
         (BodyEncoding::Chunks, _) => of_chunks(body, chunks),
+        (BodyEncoding::Encrypted, _) => Content::Absent(why_not(body.encryption.as_ref())),
         (BodyEncoding::Omitted, _) => Content::Absent(
-            "not recorded: it could not be inspected, so it could not be masked".into(),
+            "not recorded: it could not be inspected, so it could not be masked, or no key to encrypt it could be kept".into(),
         ),
         _ => Content::Absent("the event has no content".into()),
     }
@@ -55,12 +58,21 @@ fn of_text(text: String) -> Content {
 
 fn of_base64(text: &str) -> Content {
     match STANDARD.decode(text) {
-        Ok(bytes) => Content::Binary(bytes),
+        Ok(bytes) => of_bytes(bytes),
         Err(_) => Content::Absent("the recorded base64 cannot be read".into()),
     }
 }
 
 fn of_chunks(body: &Body, chunks: &[&BodyChunk]) -> Content {
+    if let Some(locked) = chunks
+        .iter()
+        .find(|chunk| chunk.encoding == TextEncoding::Encrypted)
+    {
+        return Content::Absent(why_not(locked.encryption.as_ref()));
+    }
+    if let Some(encryption) = body.encryption.as_ref().filter(|_| chunks.is_empty()) {
+        return Content::Absent(why_not(Some(encryption)));
+    }
     if chunks.len() < usize::try_from(body.chunks).unwrap_or(usize::MAX) {
         let there = chunks.len();
         return Content::Absent(format!("{there} of its {} pieces are here", body.chunks));
@@ -75,10 +87,32 @@ fn of_chunks(body: &Body, chunks: &[&BodyChunk]) -> Content {
             None => return Content::Absent("a piece of it cannot be read".into()),
         }
     }
+    of_bytes(bytes)
+}
+
+fn of_bytes(bytes: Vec<u8>) -> Content {
     match String::from_utf8(bytes) {
         Ok(text) => of_text(text),
         Err(e) => Content::Binary(e.into_bytes()),
     }
+}
+
+/// Why encrypted content is not shown.
+fn why_not(encryption: Option<&Encryption>) -> String {
+    match encryption {
+        None => "encrypted, and the event does not say with which key".into(),
+        Some(Encryption {
+            unreadable: Some(why),
+            ..
+        }) => why.clone(),
+        Some(Encryption { key_id, .. }) => format!("encrypted, key {key_id}"),
+    }
+}
+
+/// Why a piece of a stream cannot be read, if it is encrypted.
+pub fn unreadable(data: &StreamData) -> Option<String> {
+    let encrypted = data.encoding == TextEncoding::Encrypted;
+    encrypted.then(|| why_not(data.encryption.as_ref()))
 }
 
 /// The bytes of a chunk or of a piece of a stream.
@@ -86,6 +120,7 @@ pub fn piece(encoding: TextEncoding, content: &str) -> Option<Vec<u8>> {
     match encoding {
         TextEncoding::Text => Some(content.as_bytes().to_vec()),
         TextEncoding::Base64 => STANDARD.decode(content).ok(),
+        TextEncoding::Encrypted => None,
     }
 }
 
@@ -96,7 +131,7 @@ impl Content {
             Self::Json(value) => pretty(value),
             Self::Text(text) => text.lines().map(str::to_owned).collect(),
             Self::Binary(bytes) => vec![format!("({} bytes that are no text)", bytes.len())],
-            Self::Absent(why) => vec![format!("({why})")],
+            Self::Absent(why) => vec![format!("[{why}]")],
         }
     }
 

@@ -162,6 +162,7 @@ mod tests {
             at_us: 0,
             encoding: piece.encoding,
             content: piece.content,
+            encryption: None,
         });
         Request {
             audit_id: "a".into(),

@@ -1,28 +1,33 @@
 //! Evidence as it lies there: session files in a store, and the live tail of a log behind them.
 //!
-//! Files are found by listing, never by guessing. An event is in a file, in the tail, or for a moment in both; it is
+//! Files are found by listing, never by guessing. A sealed day is read from its sealed objects alone, every other day
+//! from its session files alone. An event is in a file, in the tail, or for a moment in both; it is
 //! shown once, because the tail of a shard is read from where its newest file ends. So an event is visible as soon as
 //! the log has it.
 
 use std::sync::Arc;
 
-use hoop_schema::evidence::SessionFileName;
+use hoop_schema::evidence::FileName;
 use hoop_schema::{Class, EventHash, SessionId, Shard, Timestamp};
 use hoop_sinks::log::{EventReader, ReadError};
 use hoop_sinks::store::{EvidenceStore, StoreError};
+use parquet::errors::ParquetError;
 
 use crate::exit::ExitCode;
 
+pub mod cache;
 pub mod catalog;
 pub mod file;
 pub mod index;
 pub mod object;
+pub mod reach;
 pub mod rows;
 pub mod summaries;
 pub mod tail;
 
 pub use catalog::{Catalog, Days, StoredFile};
 pub use object::ReadStats;
+pub use reach::Reach;
 
 /// Where evidence is read from.
 #[derive(Debug, Clone)]
@@ -31,8 +36,28 @@ pub struct Evidence {
     pub store: Option<Arc<dyn EvidenceStore>>,
     /// The live logs, one per class.
     pub logs: Vec<Arc<dyn EventReader>>,
+    /// Logs that there are and that could not be opened: which and why, in a sentence for people.
+    pub logs_away: Vec<String>,
+    /// How far away the store is.
+    pub reach: Reach,
+    /// Where parts of its objects are kept on this machine, if they are.
+    pub cache: Option<Arc<cache::Cache>>,
     /// What was read so far.
     pub stats: Arc<ReadStats>,
+}
+
+impl Evidence {
+    /// Evidence in a store on this machine, and in these logs.
+    pub fn new(store: Option<Arc<dyn EvidenceStore>>, logs: Vec<Arc<dyn EventReader>>) -> Self {
+        Self {
+            store,
+            logs,
+            logs_away: Vec::new(),
+            reach: Reach::Near,
+            cache: None,
+            stats: Arc::default(),
+        }
+    }
 }
 
 /// One event as found: its exact bytes, and where they lie.
@@ -48,9 +73,16 @@ pub struct Entry {
     pub position: Option<u64>,
     /// When the log took it.
     pub log_ts: Timestamp,
+    /// The event with its encrypted content made readable, or saying why it is not; absent where nothing is encrypted.
+    pub readable: Option<bytes::Bytes>,
 }
 
 impl Entry {
+    /// The event as it is shown.
+    pub fn shown(&self) -> &bytes::Bytes {
+        self.readable.as_ref().unwrap_or(&self.bytes)
+    }
+
     /// SHA-256 of the exact bytes.
     pub fn hash(&self) -> EventHash {
         EventHash::of(&self.bytes)
@@ -120,10 +152,19 @@ impl Error {
     }
 
     /// A damaged file, with what the Parquet library says of it.
-    pub(crate) fn damaged(name: &SessionFileName, what: impl ToString) -> Self {
+    pub(crate) fn damaged(name: &FileName, what: impl ToString) -> Self {
         Self::Damaged {
             key: name.to_string(),
             what: what.to_string(),
+        }
+    }
+
+    /// A file that the Parquet library could not read: damaged, unless it is the store that did not answer.
+    pub(crate) fn unreadable(name: &FileName, what: &str, error: ParquetError) -> Self {
+        match object::store_failure(error) {
+            Ok(failure) => Self::Store(failure),
+            Err(error) if what.is_empty() => Self::damaged(name, error),
+            Err(error) => Self::damaged(name, format!("{what} ({error})")),
         }
     }
 }

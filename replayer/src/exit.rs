@@ -6,11 +6,12 @@
 pub enum ExitCode {
     /// It is done; for `verify`: proven.
     Success = 0,
-    /// `verify`: something was altered.
+    /// `verify`: something was altered. `reconcile`: one id stands for two requests.
     Altered = 1,
-    /// `verify`: nothing was altered, but something is missing.
+    /// `verify`: nothing was altered, but something is missing. `reconcile`: something bypassed the gateway or its
+    /// record, never arrived, or could not be compared.
     Incomplete = 2,
-    /// `verify`: signed by a key that is not known. Reserved: nothing is signed yet.
+    /// `verify`: signed by a key that is not known.
     UnknownKey = 3,
     /// The command line is wrong.
     Usage = 64,
@@ -18,7 +19,8 @@ pub enum ExitCode {
     Damaged = 65,
     /// There is nothing of this name: no such directory, no such session, no match for `grep`.
     NotFound = 66,
-    /// The evidence or the log could not be read, or the output not be written.
+    /// The evidence or the log could not be read, or the output not be written. Where it is the log alone that does not
+    /// answer, what files say is on the output all the same.
     Io = 74,
 }
 

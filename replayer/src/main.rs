@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hoop_replayer::cli::{self, Cli, Surroundings};
+use hoop_replayer::evidence::cache::CacheEnvironment;
 use hoop_replayer::exit;
 use hoop_replayer::output::OutputEnvironment;
 use hoop_schema::Timestamp;
@@ -24,10 +25,12 @@ fn main() -> ExitCode {
     };
     let surroundings = Surroundings {
         data: std::env::var_os("HOOP_DATA").map(Into::into),
+        user: std::env::var("USER").ok(),
         output: OutputEnvironment {
             no_color: std::env::var("NO_COLOR").ok(),
             columns: std::env::var("COLUMNS").ok(),
         },
+        cache: CacheEnvironment::of_process(),
         now: Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -221,8 +221,12 @@ pub fn notice(message: &str) {
 pub struct Progress {
     bar: indicatif::ProgressBar,
     terminal: bool,
+    begun: std::time::Instant,
     said: std::time::Instant,
 }
+
+/// Work that is done sooner is not worth a bar.
+const PROGRESS_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Between two lines of progress where there is no terminal.
 const PROGRESS_LINE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
@@ -230,27 +234,44 @@ const PROGRESS_LINE_INTERVAL: std::time::Duration = std::time::Duration::from_se
 impl Progress {
     /// Progress over `total` bytes of evidence.
     pub fn new(output: &Output, total: u64) -> Self {
-        let bar = if output.progress() {
-            indicatif::ProgressBar::new(total)
-        } else {
-            indicatif::ProgressBar::hidden()
-        };
+        Self::over(total, output.progress())
+    }
+
+    /// Progress that nobody sees.
+    pub fn hidden() -> Self {
+        Self::over(0, false)
+    }
+
+    fn over(total: u64, terminal: bool) -> Self {
+        let bar = indicatif::ProgressBar::hidden();
         let style = "{bar:30} {bytes}/{total_bytes} {msg} {eta}";
         if let Ok(style) = indicatif::ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
         bar.set_length(total);
+        let now = std::time::Instant::now();
         Self {
             bar,
-            terminal: output.progress(),
-            said: std::time::Instant::now(),
+            terminal,
+            begun: now,
+            said: now,
         }
+    }
+
+    /// There are `bytes` more to do than was known.
+    pub fn expect(&mut self, bytes: u64) {
+        self.bar.inc_length(bytes);
     }
 
     /// `bytes` more are done.
     pub fn advance(&mut self, bytes: u64, what: &str) {
         self.bar.inc(bytes);
         self.bar.set_message(text::escaped(what).into_owned());
+        if self.terminal && self.bar.is_hidden() && self.begun.elapsed() >= PROGRESS_AFTER {
+            self.bar
+                .set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            self.bar.tick();
+        }
         if !self.terminal && self.said.elapsed() >= PROGRESS_LINE_INTERVAL {
             self.said = std::time::Instant::now();
             let (at, total) = (self.bar.position(), self.bar.length().unwrap_or(0));

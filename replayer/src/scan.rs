@@ -1,5 +1,6 @@
 //! Every event of a view, one file after the other and then the tail.
 
+use futures_util::{StreamExt, stream};
 use hoop_schema::row::Row;
 
 use crate::evidence::file::SessionFile;
@@ -18,7 +19,8 @@ pub enum Order {
 }
 
 impl View {
-    /// Gives every event that `filter` accepts to `take`, which says whether to go on. Only the rows of `only` are
+    /// Gives every event that `filter` accepts to `take`, with its columns, which says whether to go on. Filter and columns
+    /// see an event as it is shown ([`Entry::shown`]). Only the rows of `only` are
     /// looked at, if given. Returns the files that could not be read to their end.
     ///
     /// # Errors
@@ -33,11 +35,22 @@ impl View {
     ) -> Result<Vec<Error>, E> {
         let mut damaged = Vec::new();
         let mut accept = EventFilter::new(filter);
-        for (file, rows) in parts(self, only) {
-            match self
-                .scan_file(file, rows, order, &mut accept, &mut take)
-                .await
-            {
+        let open = async |(file, rows): (_, Option<SessionRows>)| {
+            let opened = match rows {
+                Some(_) => SessionFile::open(&self.evidence, file).await,
+                None => SessionFile::open_to_read_through(&self.evidence, file).await,
+            };
+            (file, rows, opened)
+        };
+        let mut opened = stream::iter(parts(self, only))
+            .map(open)
+            .buffered(self.evidence.reach.files_ahead());
+        while let Some((file, rows, opened)) = opened.next().await {
+            let scanned = match opened {
+                Ok(opened) => scan_file(self, &opened, rows, order, &mut accept, &mut take).await,
+                Err(e) => Err(Scan::Evidence(e)),
+            };
+            match scanned {
                 Ok(true) => {}
                 Ok(false) => return Ok(damaged),
                 Err(Scan::Evidence(e @ Error::Damaged { .. })) => damaged.push(e),
@@ -48,60 +61,60 @@ impl View {
         }
         let session = only.map(|found| found.session_id);
         for entry in self.tails.iter().flat_map(|tail| &tail.entries) {
-            let Ok(row) = Row::read(&entry.bytes) else {
+            let entry = self.readable(entry.clone()).await?;
+            let Ok(row) = Row::read(entry.shown()) else {
                 continue;
             };
             let wanted = session.is_none_or(|session| session == row.session_id);
-            if wanted && accept.accepts(&row, &entry.bytes) && !take(entry, &row)? {
+            if wanted && accept.accepts(&row, entry.shown()) && !take(&entry, &row)? {
                 break;
             }
         }
         Ok(damaged)
     }
+}
 
-    async fn scan_file<E>(
-        &self,
-        file: &StoredFile,
-        rows: Option<SessionRows>,
-        order: Order,
-        accept: &mut EventFilter<'_>,
-        take: &mut impl FnMut(&Entry, &Row<'_>) -> Result<bool, E>,
-    ) -> Result<bool, Scan<E>> {
-        let opened = SessionFile::open(&self.evidence, file)
-            .await
-            .map_err(Scan::Evidence)?;
-        let range = rows.map_or(0..u64::MAX, |r| {
-            r.first_row..r.first_row.saturating_add(r.row_count)
-        });
-        let mut entries = opened.entries(range).await.map_err(Scan::Evidence)?;
-        let mut held = Vec::new();
-        while let Some(batch) = entries.next().await.map_err(Scan::Evidence)? {
-            for entry in batch {
-                let row = Row::read(&entry.bytes).map_err(|e| {
-                    Scan::Evidence(Error::damaged(
-                        &file.name,
-                        format!("a row holds no event ({e})"),
-                    ))
-                })?;
-                if !accept.accepts(&row, &entry.bytes) {
-                    continue;
-                }
-                if order == Order::Log {
-                    held.push(entry);
-                } else if !take(&entry, &row).map_err(Scan::Taker)? {
-                    return Ok(false);
-                }
+/// Gives the events of one file to `take`; returns whether to go on.
+async fn scan_file<E>(
+    view: &View,
+    opened: &SessionFile,
+    rows: Option<SessionRows>,
+    order: Order,
+    accept: &mut EventFilter<'_>,
+    take: &mut impl FnMut(&Entry, &Row<'_>) -> Result<bool, E>,
+) -> Result<bool, Scan<E>> {
+    let range = rows.map_or(0..u64::MAX, |r| {
+        r.first_row..r.first_row.saturating_add(r.row_count)
+    });
+    let mut entries = opened.entries(range).await.map_err(Scan::Evidence)?;
+    let mut held = Vec::new();
+    while let Some(batch) = entries.next().await.map_err(Scan::Evidence)? {
+        for entry in batch {
+            let entry = view.readable(entry).await.map_err(Scan::Evidence)?;
+            let row = Row::read(entry.shown()).map_err(|e| {
+                Scan::Evidence(Error::damaged(
+                    &opened.stored.name,
+                    format!("a row holds no event ({e})"),
+                ))
+            })?;
+            if !accept.accepts(&row, entry.shown()) {
+                continue;
             }
-        }
-        held.sort_by_key(|entry| entry.position.unwrap_or(u64::MAX));
-        for entry in held {
-            let row = Row::read(&entry.bytes).expect("read before");
-            if !take(&entry, &row).map_err(Scan::Taker)? {
+            if order == Order::Log {
+                held.push(entry);
+            } else if !take(&entry, &row).map_err(Scan::Taker)? {
                 return Ok(false);
             }
         }
-        Ok(true)
     }
+    held.sort_by_key(|entry| entry.position.unwrap_or(u64::MAX));
+    for entry in held {
+        let row = Row::read(entry.shown()).expect("read before");
+        if !take(&entry, &row).map_err(Scan::Taker)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The files to look at, and which rows of them.

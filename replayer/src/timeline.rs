@@ -87,7 +87,7 @@ impl Timeline {
     pub fn new(entries: &[Entry], now: Timestamp) -> Option<Self> {
         let mut strands: BTreeMap<StrandKey, Vec<(Event, &Entry)>> = BTreeMap::new();
         for entry in entries {
-            let Ok(event) = decode(&entry.bytes) else {
+            let Ok(event) = decode(entry.shown()) else {
                 continue;
             };
             let key = (

@@ -5,7 +5,7 @@
 //! that the Merkle root over its events is the one in the footer. What is checked over files and the tail of the log:
 //! that every strand's hashes hang together and its `session.end` states its length and head, and that every
 //! producer's sequence is dense. What is missing is told apart from what was declared missing and from what left by its
-//! retention term.
+//! retention term. Then all of it is compared with the signed log of it (`transparency`).
 //!
 //! Nothing stops at a fault: the rest is still read, and the report says what of the damaged part can be.
 //! Memory: one batch of rows, the positions of one file, and a few words per strand that has not ended.
@@ -15,23 +15,30 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hoop_schema::evidence::Footer;
 use hoop_schema::kinds::integrity::GapState;
 use hoop_schema::row::Row;
-use hoop_schema::{Class, EventHash, Kind, SessionId, Shard};
+use hoop_schema::{Class, EventHash, Kind, SessionId, Shard, SourceId};
 
 use crate::evidence::{Entry, Error, StoredFile};
 use crate::output::Progress;
 use crate::sessions::View;
 
+mod clocks;
 mod columns;
 mod file;
 mod finding;
 pub mod report;
+mod seals;
 mod sequences;
 mod strands;
+mod transparency;
 
+use clocks::Clocks;
 use file::Linked;
-pub use finding::{Finding, Report, ShardReport, Verdict};
+pub use finding::{Cosigned, Finding, LogReport, Report, ShardReport, Verdict};
+use seals::Seals;
 use sequences::Sequences;
 use strands::Strands;
+use transparency::SeenFile;
+pub use transparency::Trust;
 
 /// What to prove.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +55,7 @@ pub(crate) struct Walk {
     pub(crate) report: Report,
     pub(crate) strands: Strands,
     pub(crate) sequences: Sequences,
+    pub(crate) clocks: Clocks,
     sessions: HashSet<SessionId>,
     /// Files that a later one names and that are not there, with who names them.
     missing_files: BTreeMap<String, String>,
@@ -57,28 +65,47 @@ pub(crate) struct Walk {
     expired_shards: BTreeSet<(Class, Shard)>,
     /// Which files hold the session asked for.
     holds_session: HashSet<String>,
+    /// What was seen of every file, for the transparency logs.
+    files: HashMap<String, SeenFile>,
+    /// Where the logs end, per class, shard and source.
+    log_ends: HashMap<(Class, Shard, SourceId), u64>,
+    /// The seals of sealed days.
+    pub(crate) seals: Seals,
 }
 
 /// Walks everything that `view` shows.
 ///
 /// # Errors
 /// When the store does not answer. Damage is a finding, not an error.
-pub async fn verify(view: &View, scope: Scope, progress: &mut Progress) -> Result<Report, Error> {
+pub async fn verify(
+    view: &View,
+    scope: Scope,
+    trust: &Trust,
+    progress: &mut Progress,
+) -> Result<Report, Error> {
     let mut walk = Walk {
         scope,
         report: Report::new(),
         strands: Strands::new(scope.session),
         sequences: Sequences::default(),
+        clocks: Clocks::default(),
         sessions: HashSet::new(),
         missing_files: BTreeMap::new(),
         expired: HashMap::new(),
         expired_shards: BTreeSet::new(),
         holds_session: HashSet::new(),
+        files: HashMap::new(),
+        log_ends: HashMap::new(),
+        seals: Seals::default(),
     };
     if let Some(session) = scope.session {
         let session = session.to_string();
         for file in &view.catalog.files {
-            match view.evidence.sessions_of(file, |id| id == session).await {
+            match view
+                .evidence
+                .sessions_of(file, |id| id == session, None)
+                .await
+            {
                 Ok(part) if part.sessions.is_empty() => {}
                 Ok(_) | Err(Error::Damaged { .. }) => {
                     walk.holds_session.insert(file.name.to_string());
@@ -87,6 +114,7 @@ pub async fn verify(view: &View, scope: Scope, progress: &mut Progress) -> Resul
             }
         }
     }
+    walk.read_seals(view).await?;
     let mut previous: Option<(StoredFile, Linked)> = None;
     for stored in &view.catalog.files {
         let same = |(before, _): &(StoredFile, Linked)| before.series() == stored.series();
@@ -97,7 +125,13 @@ pub async fn verify(view: &View, scope: Scope, progress: &mut Progress) -> Resul
     for tail in &view.tails {
         walk.tail(tail);
     }
-    let with_tail = !view.tails.is_empty();
+    for away in &view.evidence.logs_away {
+        let mut finding = Finding::new(Verdict::Incomplete, "the log", away);
+        finding.readable = Some("what is in files".into());
+        walk.report.found(finding);
+    }
+    walk.logs(view, trust).await?;
+    let with_tail = !view.tails.is_empty() && !view.is_without_a_log();
     walk.finish(view.catalog.foreign.clone(), with_tail);
     Ok(walk.report)
 }
@@ -116,7 +150,7 @@ impl Walk {
         before: Option<&(StoredFile, Linked)>,
     ) {
         let key = stored.name.to_string();
-        let Some((previous, linked)) = before else {
+        let Some((_, linked)) = before else {
             if let Some(link) = footer
                 .previous
                 .as_ref()
@@ -126,7 +160,7 @@ impl Walk {
             }
             return;
         };
-        let previous_key = previous.name.to_string();
+        let previous_key = linked.key.clone();
         match &footer.previous {
             Some(link) if link.key == previous_key && link.sha256 != linked.sha256 => {
                 let mut finding = Finding::new(
@@ -241,17 +275,24 @@ impl Walk {
             finding.readable = Some("everything before this position".into());
             self.report.found(finding);
         }
+        if let Some(away) = &tail.away {
+            let what = crate::sessions::with_causes(away);
+            let mut finding = Finding::new(Verdict::Incomplete, &object, what);
+            finding.readable = Some("what is in files".into());
+            self.report.found(finding);
+        }
     }
 
     fn finish(&mut self, foreign: Vec<String>, with_tail: bool) {
         for (key, named_by) in std::mem::take(&mut self.missing_files) {
-            if self.expired.contains_key(&key) {
+            if self.expired.contains_key(&key) || self.seals.replaced(&key).is_some() {
                 continue;
             }
             let what = format!("it is not there, though {named_by} names it as the file before it");
             self.report
                 .found(Finding::new(Verdict::Incomplete, key, what));
         }
+        self.seals_at_the_end();
         let begins_late = |class: &Class, shard: Shard| {
             self.scope.days_limited
                 || self.scope.session.is_some()
@@ -262,6 +303,7 @@ impl Walk {
             self.sequences
                 .finish(&begins_late, with_tail, &mut self.report);
         }
+        self.clocks.finish(&mut self.report);
         let report = &mut self.report;
         report.sessions = self.sessions.len() as u64;
         report.files_expired = self.expired.len() as u64;

@@ -17,9 +17,11 @@ use crate::scan::Order;
 /// What events are written as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// The exact bytes of the events, one a line, in the order of the log of each shard
+    /// The exact bytes of the events, one a line, in the order of the log of each shard; encrypted content stays so
     #[default]
     Jsonl,
+    /// The same, with encrypted content made readable as far as its keys are there: not the exact bytes
+    Readable,
     /// An EventList of audit.k8s.io/v1; with `-o jsonl` one Event a line, as the API server's log backend writes it
     Audit,
 }
@@ -45,21 +47,24 @@ pub(super) async fn run(run: &mut Run, args: &ExportArgs) -> Result<ExitCode, Fa
     let filter = args.filter.filter(&run.clock)?;
     let view = run.view(&filter).await?;
     let found = match &args.session {
-        Some(session) => Some(view.find(session).await?),
+        Some(session) => Some(run.find(&view, session).await?),
         None => None,
     };
     let total = view.catalog.files.iter().map(|f| f.bytes).sum();
     let mut progress = Progress::new(&run.output, total);
     let output = &mut run.output;
     let damaged = match args.format {
-        ExportFormat::Jsonl => {
+        ExportFormat::Jsonl | ExportFormat::Readable => {
             view.scan(
                 &filter,
                 found.as_ref(),
                 Order::Log,
                 &mut progress,
                 |entry, _| {
-                    output.bytes(&entry.bytes)?;
+                    output.bytes(match args.format {
+                        ExportFormat::Readable => entry.shown(),
+                        _ => &entry.bytes,
+                    })?;
                     Ok::<_, Failure>(true)
                 },
             )
@@ -74,7 +79,7 @@ pub(super) async fn run(run: &mut Run, args: &ExportArgs) -> Result<ExitCode, Fa
                     Order::Log,
                     &mut progress,
                     |entry, _| {
-                        if let Ok(event) = decode(&entry.bytes) {
+                        if let Ok(event) = decode(entry.shown()) {
                             list.take(event.kind, event.envelope.ts)?;
                         }
                         Ok::<_, Failure>(true)
@@ -91,7 +96,8 @@ pub(super) async fn run(run: &mut Run, args: &ExportArgs) -> Result<ExitCode, Fa
             "{damage}; its events were not exported, or not all"
         ));
     }
-    Ok(if damaged.is_empty() {
+    let is_whole = args.format == ExportFormat::Jsonl || super::content_is_whole(&view).await;
+    Ok(if damaged.is_empty() && is_whole {
         ExitCode::Success
     } else {
         ExitCode::Damaged

@@ -70,13 +70,11 @@ pub(super) async fn run(run: &mut Run, args: &GrepArgs) -> Result<ExitCode, Fail
         .map_err(|e| Failure::usage(format!("the pattern cannot be used: {e}")))?;
     let view = run.view(&filter).await?;
     let found = match &args.session {
-        Some(session) => Some(view.find(session).await?),
+        Some(session) => Some(run.find(&view, session).await?),
         None => None,
     };
-    let mut progress = Progress::new(
-        &run.output,
-        view.catalog.files.iter().map(|f| f.bytes).sum(),
-    );
+    let total = view.catalog.files.iter().map(|f| f.bytes).sum();
+    let mut progress = Progress::new(&run.output, total);
     let Run { clock, output, .. } = run;
     let (mut events, mut all, mut last_session) = (0, Vec::new(), None);
     let damaged = view
@@ -125,7 +123,8 @@ pub(super) async fn run(run: &mut Run, args: &GrepArgs) -> Result<ExitCode, Fail
     for damage in &damaged {
         output::notice(&damage.to_string());
     }
-    Ok(match (damaged.is_empty(), events) {
+    let is_whole = super::content_is_whole(&view).await && damaged.is_empty();
+    Ok(match (is_whole, events) {
         (false, _) => ExitCode::Damaged,
         (true, 0) => ExitCode::NotFound,
         (true, _) => ExitCode::Success,
@@ -142,7 +141,7 @@ fn heading(row: &Row<'_>) -> Text {
 /// The lines of an event that match. Values are searched, not raw bytes, so that escapes and line breaks inside texts
 /// do not hide a match.
 fn matches_of(entry: &Entry, row: &Row<'_>, pattern: &Regex) -> Vec<Match> {
-    let Ok(value) = serde_json::from_slice::<Value>(&entry.bytes) else {
+    let Ok(value) = serde_json::from_slice::<Value>(entry.shown()) else {
         return Vec::new();
     };
     let mut found = Vec::new();

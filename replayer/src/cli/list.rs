@@ -7,7 +7,7 @@ use super::{FilterArgs, Run};
 use crate::exit::{ExitCode, Failure};
 use crate::output::table::{Column, Table};
 use crate::output::text::{Style, Text};
-use crate::output::{self, Format};
+use crate::output::{self, Format, Progress};
 use crate::sessions::short_id_digits;
 use crate::summary::SessionSummary;
 use crate::when;
@@ -44,7 +44,10 @@ pub(super) async fn run(run: &mut Run, args: &ListArgs) -> Result<ExitCode, Fail
     let filter = args.filter.filter(&run.clock)?;
     let view = run.view(&filter).await?;
     let (mut sessions, damaged) = view
-        .summaries(filter.decision.as_deref() == Some("hold"))
+        .summaries(
+            filter.decision.as_deref() == Some("hold"),
+            &mut Progress::new(&run.output, 0),
+        )
         .await?;
     let digits = short_id_digits(sessions.iter().map(|s| &s.session_id));
     sessions.retain(|s| (args.all || !s.producer) && filter.accepts_session(s));
@@ -99,24 +102,18 @@ fn print_table(run: &mut Run, sessions: &[SessionSummary], digits: usize) -> Res
         return Ok(run.output.line(&none)?);
     }
     let wide = run.output.width() >= WIDE_COLUMNS;
-    let column = |title, right, width_min, optional| Column {
-        title,
-        right,
-        width_min,
-        optional,
-    };
     let mut table = Table::new(vec![
-        column("SESSION", false, digits, false),
-        column("WHEN", false, 19, false),
-        column("LASTED", true, 7, false),
-        column("USER", false, 10, false),
-        column("REQ", true, 9, false),
-        column("DENY", true, 9, false),
-        column("MASK", true, 9, true),
-        column("GAPS", true, 9, true),
-        column("WHAT", false, 12, false),
-        column("NAMESPACES", false, 10, true),
-        column("FROM", false, 15, true),
+        Column::new("SESSION", digits),
+        Column::new("WHEN", 19),
+        Column::new("LASTED", 7).right(),
+        Column::new("USER", 10),
+        Column::new("REQ", 9).right(),
+        Column::new("DENY", 9).right(),
+        Column::new("MASK", 9).right().optional(),
+        Column::new("GAPS", 9).right().optional(),
+        Column::new("WHAT", 12),
+        Column::new("NAMESPACES", 10).optional(),
+        Column::new("FROM", 15).optional(),
     ]);
     for session in sessions {
         table.row(cells(run, session, digits, wide));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::Run;
+use crate::content;
 use crate::exit::{ExitCode, Failure};
 use crate::output::keys::{Key, Keys};
 use crate::output::{self, Output};
@@ -52,22 +53,38 @@ pub struct PlayArgs {
     /// Only look into files from this time on: RFC 3339, a date, `today`, or how long ago
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Only look into files up to this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
 }
 
 pub(super) async fn run(run: &mut Run, args: &PlayArgs) -> Result<ExitCode, Failure> {
     if !SPEED_RANGE.contains(&args.speed) {
         return Err(Failure::usage("--speed must be between 0.125 and 64"));
     }
-    let since = super::FilterArgs {
+    let times = super::FilterArgs {
         since: args.since.clone(),
+        until: args.until.clone(),
         ..super::FilterArgs::default()
     };
-    let view = run.view(&since.filter(&run.clock)?).await?;
-    let mut found = view.find(&args.session).await?;
+    let view = run.view(&times.filter(&run.clock)?).await?;
+    let mut found = run.find(&view, &args.session).await?;
     let entries = view.entries(&mut found).await?;
     let timeline = Timeline::new(&entries, run.clock.now);
+    let is_whole = super::content_is_whole(&view).await;
     let requests = timeline.iter().flat_map(|timeline| &timeline.requests);
-    let recordings = requests.filter_map(Recording::of).collect();
+    let recordings: Vec<_> = requests.clone().filter_map(Recording::of).collect();
+    if recordings.is_empty()
+        && let Some(why) = requests
+            .flat_map(|r| &r.stream)
+            .find_map(content::unreadable)
+    {
+        let mut failure = Failure::not_found(format!("what the commands showed cannot be: {why}"));
+        if !is_whole {
+            failure.code = ExitCode::Damaged;
+        }
+        return Err(failure);
+    }
     let mut recording = choose(recordings, args.command)?;
     let length = recording.duration();
     if !args.idle_max.is_zero() {
@@ -85,7 +102,7 @@ pub(super) async fn run(run: &mut Run, args: &PlayArgs) -> Result<ExitCode, Fail
             say_end(&recording, length);
         }
     }
-    Ok(if found.damaged.is_empty() {
+    Ok(if found.damaged.is_empty() && is_whole {
         ExitCode::Success
     } else {
         ExitCode::Damaged

@@ -22,9 +22,6 @@ use parquet::file::metadata::{
 use super::object::ObjectReader;
 use super::{Error, Evidence, StoredFile};
 
-/// What of a session file's end is fetched at once: a footer of ten row groups is about this long.
-const FOOTER_GUESS_BYTES: usize = 48 * 1024;
-
 /// Rows decoded at once: at most 256 events of 192 KiB are in memory.
 const BATCH_ROWS: usize = 256;
 
@@ -83,21 +80,28 @@ impl SessionFile {
     /// # Errors
     /// When the store does not answer or the file has no readable footer.
     pub async fn open(evidence: &Evidence, stored: &StoredFile) -> Result<Self, Error> {
+        let tail = evidence.reach.file_tail(stored.bytes);
+        let reader = reader(evidence, stored, tail)?.cached(evidence, &stored.version);
+        Self::open_with(stored, reader).await
+    }
+
+    /// The same for a file of which all rows are going to be read, which are too many to be kept in a cache.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_to_read_through(
+        evidence: &Evidence,
+        stored: &StoredFile,
+    ) -> Result<Self, Error> {
+        let tail = evidence.reach.file_to_read_through(stored.bytes);
+        Self::open_with(stored, reader(evidence, stored, tail)?).await
+    }
+
+    async fn open_with(stored: &StoredFile, mut reader: ObjectReader) -> Result<Self, Error> {
         let damaged = |what: String| Error::damaged(&stored.name, what);
-        let store = evidence
-            .store
-            .clone()
-            .ok_or_else(|| damaged("there is no store to read it from".into()))?;
-        let mut reader = ObjectReader::open(
-            store,
-            stored.name.to_string(),
-            stored.bytes,
-            FOOTER_GUESS_BYTES,
-            Arc::clone(&evidence.stats),
-        );
         let metadata = open_parquet(&mut reader)
             .await
-            .map_err(|e| damaged(format!("its Parquet footer cannot be read ({e})")))?;
+            .map_err(|e| Error::unreadable(&stored.name, "its Parquet footer cannot be read", e))?;
         let footer = read_footer(&metadata).map_err(damaged)?;
         Ok(Self {
             stored: stored.clone(),
@@ -123,7 +127,26 @@ impl SessionFile {
     /// When the page index cannot be read. The stream has errors of its own.
     pub async fn stream(&self, names: &[&str], rows: Range<u64>) -> Result<Batches, Error> {
         let stream = stream(&self.reader, &self.metadata, names, rows).await;
-        stream.map_err(|e| Error::damaged(&self.stored.name, e))
+        stream.map_err(|e| Error::unreadable(&self.stored.name, "", e))
+    }
+}
+
+/// The object that a session file is.
+///
+/// # Errors
+/// When there is no store.
+pub(crate) fn reader(
+    evidence: &Evidence,
+    stored: &StoredFile,
+    tail_bytes: u64,
+) -> Result<ObjectReader, Error> {
+    let (name, bytes) = (stored.name.to_string(), stored.bytes);
+    match evidence.store.clone() {
+        Some(store) => Ok(ObjectReader::open(store, evidence, name, bytes, tail_bytes)),
+        None => Err(Error::damaged(
+            &stored.name,
+            "there is no store to read it from",
+        )),
     }
 }
 

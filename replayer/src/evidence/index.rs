@@ -5,16 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
+use hoop_schema::{SessionId, Shard};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 
 use super::file::{SessionFile, open_parquet, stream};
 use super::object::ObjectReader;
 use super::{Error, Evidence, SessionRows, StoredFile};
-
-/// What of an index's end is fetched at once; the whole object when it is not longer.
-const INDEX_FOOTER_GUESS_BYTES: usize = 16 * 1024;
 
 /// The sessions of one file, and whether its index said so.
 #[derive(Debug, Clone)]
@@ -23,10 +21,16 @@ pub struct FileSessions {
     pub sessions: Vec<SessionRows>,
     /// Whether they come from the index.
     pub indexed: bool,
+    /// Sessions of people that a log of so many shards keeps in this file's shard, and in others: by the second number,
+    /// the number of shards is wrong. Known from an index alone.
+    pub at_home: u64,
+    /// See there.
+    pub astray: u64,
 }
 
 impl Evidence {
-    /// The sessions of `file` whose ids, as they are written, `wanted` accepts.
+    /// The sessions of `file` whose ids, as they are written, `wanted` accepts. With `shards`, the number that its log is
+    /// believed to have, all other sessions are compared with it.
     ///
     /// # Errors
     /// When the store does not answer, or neither the index nor the file can be read.
@@ -34,45 +38,46 @@ impl Evidence {
         &self,
         file: &StoredFile,
         wanted: impl Fn(&str) -> bool,
+        shards: Option<u32>,
     ) -> Result<FileSessions, Error> {
+        let home = shards.map(|shards| (file.name.shard, shards));
         if let Some(mut reader) = self.index_reader(file)
-            && let Ok(sessions) = from_index(&mut reader, &wanted).await
+            && let Ok(sessions) = from_index(&mut reader, &wanted, home).await
         {
-            return Ok(FileSessions {
-                sessions,
-                indexed: true,
-            });
+            return Ok(sessions);
         }
         let opened = SessionFile::open(self, file).await?;
         let sessions = from_file(&opened, &wanted).await?;
         Ok(FileSessions {
             sessions,
             indexed: false,
+            at_home: 0,
+            astray: 0,
         })
     }
 
     /// The index of `file` as an object, if there is one.
     pub(crate) fn index_reader(&self, file: &StoredFile) -> Option<ObjectReader> {
         let (store, bytes) = (self.store.as_ref()?, file.index_bytes?);
-        Some(ObjectReader::open(
-            Arc::clone(store),
-            file.name.index_key(),
-            bytes,
-            INDEX_FOOTER_GUESS_BYTES,
-            Arc::clone(&self.stats),
-        ))
+        let tail = self.reach.index_tail(bytes);
+        let key = file.name.index_key();
+        let reader = ObjectReader::open(Arc::clone(store), self, key, bytes, tail);
+        Some(reader.cached(self, &file.index_version))
     }
 }
 
 async fn from_index(
     reader: &mut ObjectReader,
     wanted: &impl Fn(&str) -> bool,
-) -> ParquetResult<Vec<SessionRows>> {
+    home: Option<(Shard, u32)>,
+) -> ParquetResult<FileSessions> {
     let odd = || ParquetError::General("not an index of sessions".into());
     let metadata = open_parquet(reader).await?;
-    let names = ["session_id", "first_row", "events"];
-    let mut batches = stream(reader, &metadata, &names, 0..u64::MAX).await?;
+    let names = ["session_id", "first_row", "row_count", "username"];
+    let names = &names[..if home.is_some() { 4 } else { 3 }];
+    let mut batches = stream(reader, &metadata, names, 0..u64::MAX).await?;
     let mut sessions = Vec::new();
+    let (mut at_home, mut astray) = (0, 0);
     while let Some(batch) = batches.try_next().await? {
         let column = |name| batch.column_by_name(name).ok_or_else(odd);
         let ids = column("session_id")?
@@ -82,7 +87,7 @@ async fn from_index(
             let numbers = column(name)?.as_primitive_opt::<Int64Type>();
             numbers.cloned().ok_or_else(odd)
         };
-        let (first_rows, row_counts) = (number("first_row")?, number("events")?);
+        let (first_rows, row_counts) = (number("first_row")?, number("row_count")?);
         for i in 0..batch.num_rows() {
             let id = ids.value(i);
             // Tens of thousands of sessions are passed over for each one that is wanted, so no other is parsed.
@@ -94,8 +99,23 @@ async fn from_index(
                 });
             }
         }
+        // Sessions of gateways and recorders have no user, and lie wherever they are written to.
+        if let (Some((shard, shards)), Ok(users)) = (home, column("username")) {
+            for i in (0..batch.num_rows()).filter(|i| !users.is_null(*i)) {
+                let session: SessionId = ids.value(i).parse().map_err(|_| odd())?;
+                match session.shard(shards) == shard {
+                    true => at_home += 1,
+                    false => astray += 1,
+                }
+            }
+        }
     }
-    Ok(sessions)
+    Ok(FileSessions {
+        sessions,
+        indexed: true,
+        at_home,
+        astray,
+    })
 }
 
 /// Finds the sessions of a file without its index: rows are clustered by session.
@@ -103,7 +123,8 @@ async fn from_file(
     file: &SessionFile,
     wanted: &impl Fn(&str) -> bool,
 ) -> Result<Vec<SessionRows>, Error> {
-    let damaged = |what: String| Error::damaged(&file.stored.name, what);
+    let name = &file.stored.name;
+    let damaged = |what: String| Error::damaged(name, what);
     let mut batches = file.stream(&["session_id"], 0..u64::MAX).await?;
     let mut sessions: Vec<SessionRows> = Vec::new();
     let mut last: Option<(String, bool)> = None;
@@ -111,7 +132,7 @@ async fn from_file(
     while let Some(batch) = batches
         .try_next()
         .await
-        .map_err(|e| damaged(e.to_string()))?
+        .map_err(|e| Error::unreadable(name, "", e))?
     {
         let ids = batch
             .column_by_name("session_id")

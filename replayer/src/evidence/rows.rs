@@ -41,7 +41,7 @@ impl Entries<'_> {
             .stream
             .try_next()
             .await
-            .map_err(|e| Error::damaged(name, e))?;
+            .map_err(|e| Error::unreadable(name, "", e))?;
         let Some(batch) = batch else { return Ok(None) };
         let entries = entries_of(&batch, self.file)
             .ok_or_else(|| Error::damaged(name, "a column has a type that no recorder writes"))?;
@@ -66,6 +66,7 @@ fn entries_of(batch: &RecordBatch, file: &SessionFile) -> Option<Vec<Entry>> {
             .then(|| positions.value(i))
             .and_then(|p| u64::try_from(p).ok()),
         log_ts: Timestamp::from_micros(log_ts.value(i)),
+        readable: None,
     };
     Some((0..batch.num_rows()).map(entry).collect())
 }

@@ -30,7 +30,7 @@ impl Evidence {
         {
             return Ok(summaries);
         }
-        let opened = SessionFile::open(self, file).await?;
+        let opened = SessionFile::open_to_read_through(self, file).await?;
         let mut sessions: HashMap<SessionId, SessionSummary> = HashMap::new();
         let mut entries = opened.entries(0..u64::MAX).await?;
         let mut row_number = 0u64;
@@ -80,11 +80,15 @@ impl IndexRow<'_> {
         summary.last_ts = self.time("last_ts")?;
         summary.user = self.text("username")?.map(str::to_owned);
         summary.source_ip = self.text("source_ip")?.map(str::to_owned);
-        summary.commands = self
-            .text("command")?
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
+        // Indexes of earlier versions know only the first command.
+        summary.commands = match self.list("commands") {
+            Some(commands) => commands,
+            None => self
+                .text("command")?
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+        };
         summary.verbs = self.list("verbs")?;
         summary.resources = self.list("resources")?;
         summary.namespaces = self.list("namespaces")?;
@@ -92,7 +96,7 @@ impl IndexRow<'_> {
         summary.denied = self.number("denied")?;
         summary.masked = self.number("masked")?;
         summary.gaps = self.number("gaps")?;
-        summary.events = self.number("events")?;
+        summary.events = self.number("row_count")?;
         summary.ended = self.number("ended")? > 0;
         // A producer's session whose start lies in another file has neither a user nor a request here.
         summary.producer = match self.text("basis")? {

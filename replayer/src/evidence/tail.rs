@@ -1,8 +1,10 @@
 //! The live tail: what the log holds after the newest session file of each shard.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use hoop_schema::evidence::Footer;
 use hoop_schema::row::Row;
 use hoop_schema::{Class, EventId, Shard};
@@ -13,6 +15,9 @@ use super::{Catalog, Entry, Error, Evidence};
 
 /// Read from the log at once.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Shards that are read at a time: each waits for a broker, not for this machine.
+const SHARDS_AT_ONCE: usize = 16;
 
 /// How often files are looked for again because the log dropped what they were about to cover meanwhile.
 const LISTINGS_MAX: usize = 3;
@@ -28,6 +33,8 @@ pub struct ShardTail {
     pub copies: u64,
     /// Damage that ended the reading, if any.
     pub damage: Option<ReadError>,
+    /// Why the log could not be read to its end, if it does not answer; what it holds is not known.
+    pub away: Option<ReadError>,
     /// Positions that are neither in a file nor in the log any more: first, and the one after the last.
     pub lost: Option<(u64, u64)>,
     /// The shard.
@@ -41,7 +48,8 @@ impl Evidence {
     /// dropped records that a file has taken over meanwhile, files are listed again.
     ///
     /// # Errors
-    /// When a log does not answer. Damage is not an error here; it is in the tail, after what could be read.
+    /// When the store does not answer. Damage of a log is not an error here, nor that a log does not answer: it is in the
+    /// tail, after what could be read.
     pub async fn tail(
         &self,
         catalog: &mut Catalog,
@@ -49,24 +57,34 @@ impl Evidence {
     ) -> Result<Vec<ShardTail>, Error> {
         let mut listings = 0;
         'again: loop {
+            let give_up = listings == LISTINGS_MAX;
+            let shards = self
+                .logs
+                .iter()
+                .flat_map(|log| (0..log.shards()).map(move |shard| (log, Shard(shard))));
+            let known = &*catalog;
+            let read = |(log, shard): (&Arc<dyn EventReader>, Shard)| {
+                let log = Arc::clone(log);
+                async move { self.shard_tail(&*log, shard, known, give_up).await }
+            };
+            let mut read = stream::iter(shards).map(read).buffered(SHARDS_AT_ONCE);
             let mut tails = Vec::new();
-            for log in &self.logs {
-                for shard in (0..log.shards()).map(Shard) {
-                    let give_up = listings == LISTINGS_MAX;
-                    match self.shard_tail(log.as_ref(), shard, catalog, give_up).await {
-                        Ok(tail) => tails.push(tail),
-                        Err(Error::Log {
-                            source: ReadError::Expired { .. },
-                            ..
-                        }) if !give_up => {
-                            listings += 1;
-                            *catalog = self.catalog(days).await?;
-                            continue 'again;
-                        }
-                        Err(e) => return Err(e),
+            while let Some(tail) = read.next().await {
+                match tail {
+                    Ok(tail) => tails.push(tail),
+                    Err(Error::Log {
+                        source: ReadError::Expired { .. },
+                        ..
+                    }) if !give_up => {
+                        drop(read);
+                        listings += 1;
+                        *catalog = self.catalog(days).await?;
+                        continue 'again;
                     }
+                    Err(e) => return Err(e),
                 }
             }
+            drop(read);
             return Ok(tails);
         }
     }
@@ -83,7 +101,19 @@ impl Evidence {
             shard,
             source,
         };
-        let bounds = log.bounds(shard).await.map_err(failed)?;
+        let mut tail = ShardTail {
+            shard,
+            class: Some(log.class().clone()),
+            ..ShardTail::default()
+        };
+        let bounds = match log.bounds(shard).await {
+            Ok(bounds) => bounds,
+            Err(e @ ReadError::Unavailable(_)) => {
+                tail.away = Some(e);
+                return Ok(tail);
+            }
+            Err(e) => return Err(failed(e)),
+        };
         let series = (log.class().clone(), shard, log.source());
         // Of a newest file that cannot be read, the log may still hold what it covers.
         let (mut at, newest) = match catalog.newest().get(&series) {
@@ -97,11 +127,6 @@ impl Evidence {
             None => (bounds.first, None),
         };
         let mut seen = Seen::new(newest.as_ref());
-        let mut tail = ShardTail {
-            shard,
-            class: Some(log.class().clone()),
-            ..ShardTail::default()
-        };
         if give_up && at < bounds.first {
             tail.lost = Some((at.0, bounds.first.0));
             at = bounds.first;
@@ -111,6 +136,10 @@ impl Evidence {
                 Ok(records) => records,
                 Err(e @ ReadError::Damaged { .. }) => {
                     tail.damage = Some(e);
+                    break;
+                }
+                Err(e @ ReadError::Unavailable(_)) => {
+                    tail.away = Some(e);
                     break;
                 }
                 Err(e) => return Err(failed(e)),
@@ -178,6 +207,81 @@ impl Seen {
             shard,
             position: Some(record.position.0),
             log_ts: record.log_ts,
+            readable: None,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Days;
+    use crate::output::Progress;
+    use crate::sessions::View;
+    use crate::verify::{Scope, Trust, Verdict, verify};
+    use async_trait::async_trait;
+    use hoop_schema::SourceId;
+    use hoop_sinks::log::Bounds;
+    use hoop_sinks::store::memory::Memory;
+
+    /// A log whose brokers have gone away since it was opened.
+    #[derive(Debug)]
+    struct Away(Class);
+
+    fn away() -> ReadError {
+        ReadError::Unavailable("no broker answers".into())
+    }
+
+    #[async_trait]
+    impl EventReader for Away {
+        fn class(&self) -> &Class {
+            &self.0
+        }
+
+        fn shards(&self) -> u32 {
+            3
+        }
+
+        fn source(&self) -> SourceId {
+            SourceId::from_bytes([1; 4])
+        }
+
+        async fn bounds(&self, shard: Shard) -> Result<Bounds, ReadError> {
+            // One of them goes away between two questions.
+            match shard.0 {
+                0 => Ok(Bounds {
+                    first: Position(1),
+                    next: Position(9),
+                }),
+                _ => Err(away()),
+            }
+        }
+
+        async fn read(
+            &self,
+            _: Shard,
+            _: Position,
+            _: usize,
+            _: Duration,
+        ) -> Result<Vec<LogRecord>, ReadError> {
+            Err(away())
+        }
+
+        async fn committed(&self, _: Shard, _: Position) {}
+    }
+
+    #[tokio::test]
+    async fn a_log_that_goes_away_is_said_once_and_is_no_proof() {
+        let store = Arc::new(Memory::new());
+        let log = Arc::new(Away(Class::standard()));
+        let evidence = Evidence::new(Some(store), vec![log]);
+        let view = View::open(evidence, &Days::default()).await.unwrap();
+        assert!(view.is_without_a_log());
+        let said: Vec<String> = view.tail_damage().collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("3 shards") && said[0].contains("no broker answers"));
+        let mut progress = Progress::hidden();
+        let proof = verify(&view, Scope::default(), &Trust::default(), &mut progress).await;
+        assert_eq!(proof.unwrap().verdict, Verdict::Incomplete);
     }
 }

@@ -12,13 +12,41 @@ const GUTTER: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// Its heading.
-    pub title: &'static str,
+    title: &'static str,
     /// Whether cells stand at the right.
-    pub right: bool,
+    right: bool,
     /// It never gets narrower than this, or than its longest cell.
-    pub width_min: usize,
+    width_min: usize,
     /// Whether it may be left out.
-    pub optional: bool,
+    optional: bool,
+}
+
+impl Column {
+    /// A column of cells at the left that is never narrower than `width_min`, unless its cells are.
+    pub fn new(title: &'static str, width_min: usize) -> Self {
+        Self {
+            title,
+            right: false,
+            width_min,
+            optional: false,
+        }
+    }
+
+    /// With cells at the right.
+    pub fn right(self) -> Self {
+        Self {
+            right: true,
+            ..self
+        }
+    }
+
+    /// Which may be left out where there is no room.
+    pub fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
 }
 
 /// A table.
@@ -109,17 +137,11 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let column = |title, right, width_min, optional| Column {
-            title,
-            right,
-            width_min,
-            optional,
-        };
         let mut table = Table::new(vec![
-            column("ID", false, 4, false),
-            column("N", true, 3, false),
-            column("EXTRA", false, 5, true),
-            column("WHAT", false, 6, false),
+            Column::new("ID", 4),
+            Column::new("N", 3).right(),
+            Column::new("EXTRA", 5).optional(),
+            Column::new("WHAT", 6),
         ]);
         let long = "something very long";
         table.row(["abcd", "7", "extra", long].map(Text::plain).to_vec());

@@ -161,15 +161,16 @@ fn diff(before: &Value, after: &Value) -> Vec<Text> {
 
 /// One line for each channel of a stream, and one that says how the command ended.
 pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
-    let mut channels: Vec<(Channel, u64, u64, u64)> = Vec::new();
+    let mut channels: Vec<(Channel, u64, u64, u64, bool)> = Vec::new();
     for data in &request.stream {
         let at = channels.iter().position(|c| c.0 == data.channel);
         let at = at.unwrap_or_else(|| {
-            channels.push((data.channel, 0, 0, 0));
+            channels.push((data.channel, 0, 0, 0, false));
             channels.len() - 1
         });
-        let (channel, pieces, bytes, frames) = &mut channels[at];
+        let (channel, pieces, bytes, frames, hidden) = &mut channels[at];
         let piece = content::piece(data.encoding, &data.content).unwrap_or_default();
+        *hidden |= content::unreadable(data).is_some();
         *pieces += 1;
         *bytes += piece.len() as u64;
         if *channel == Channel::Watch {
@@ -184,13 +185,17 @@ pub(super) fn stream_summary(request: &Request) -> Vec<Text> {
         let text = format!("{STREAM_INDENT}$ {}", words.join(" "));
         lines.push(Text::plain(text));
     }
-    for (channel, pieces, bytes, frames) in channels {
+    for (channel, pieces, bytes, frames, hidden) in channels {
         let mut text = format!("{} stream: ", channel_name(channel));
         if frames > 0 {
             text.push_str(&format!("{}, ", when::counted(frames, "frame")));
         }
         let pieces = when::counted(pieces, "piece");
-        text.push_str(&format!("{} in {pieces}", when::bytes(bytes)));
+        match hidden {
+            // How long an encrypted piece is would be no help to anybody.
+            true => text.push_str(&pieces),
+            false => text.push_str(&format!("{} in {pieces}", when::bytes(bytes))),
+        }
         lines.push(Text::styled(Style::Dim, format!("{STREAM_INDENT}{text}")));
     }
     lines.extend(copied_lines(request));
@@ -259,7 +264,18 @@ fn channel_name(channel: Channel) -> &'static str {
 fn stream_lines(stream: &[StreamData]) -> Vec<Text> {
     let mut lines = Vec::new();
     let has_channels = stream.iter().any(|data| data.channel != stream[0].channel);
+    let mut last = None;
     for data in stream {
+        let hidden = content::unreadable(data);
+        if let Some(why) = &hidden {
+            // Once is enough.
+            if last != hidden {
+                lines.push(Text::styled(Style::Warn, format!("[{why}]")));
+            }
+            last = hidden;
+            continue;
+        }
+        last = None;
         let mut at = format!("+{} ", when::duration(data.at_us));
         if has_channels {
             at.push_str(&format!("{:<9} ", channel_name(data.channel)));

@@ -1,15 +1,15 @@
 //! One session file: hashed, opened, and read row by row.
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
-use hoop_schema::EventHash;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use futures_util::{StreamExt, stream};
 use hoop_schema::chain::MerkleTree;
 use hoop_schema::row::Row;
+use hoop_schema::{EventHash, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::{Finding, Place, ShardReport, Verdict, Walk, columns};
-use crate::evidence::file::SessionFile;
-use crate::evidence::object::ObjectReader;
+use super::{Finding, Place, SeenFile, ShardReport, Verdict, Walk, columns};
+use crate::evidence::file::{SessionFile, reader};
 use crate::evidence::{Error, StoredFile};
 use crate::output::Progress;
 use crate::sessions::View;
@@ -17,11 +17,22 @@ use crate::sessions::View;
 /// Read at once for hashing.
 const HASH_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Pieces that are read at a time: from a bucket, one connection is slower than hashing.
+const PIECES_AT_ONCE: usize = 4;
+
 /// Findings of rows of one file that are reported; a file that was re-ordered is wrong in every row.
 const ROW_FINDINGS_MAX: u64 = 10;
 
-/// What the next file has to link to.
+/// When a row's event came, by its columns.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    position: Option<u64>,
+    log_ts: Option<Timestamp>,
+}
+
+/// What the next file has to link to: this file, or the last of those that a sealed object replaced.
 pub(crate) struct Linked {
+    pub(crate) key: String,
     pub(crate) sha256: EventHash,
     /// Where the file ends; unknown when it has no readable footer.
     pub(crate) pos_to: Option<u64>,
@@ -49,41 +60,41 @@ impl Walk {
         progress: &mut Progress,
     ) -> Result<Linked, Error> {
         let key = stored.name.to_string();
+        self.seals.see(&key);
         self.report.files += 1;
         self.report.bytes += stored.bytes;
         let opened = SessionFile::open(&view.evidence, stored).await;
         let sha256 = match hash(view, stored).await {
             Ok(sha256) => sha256,
-            Err(e) => {
-                let finding = Finding::new(Verdict::Altered, &key, e);
+            Err(Error::Damaged { what, .. }) => {
+                let finding = Finding::new(Verdict::Altered, &key, what);
                 self.report.found(finding);
                 EventHash::of(&[])
             }
+            Err(e) => return Err(e),
         };
         progress.advance(stored.bytes, &key);
         let file = match opened {
             Ok(file) => file,
             Err(Error::Damaged { what, .. }) => {
+                self.files.insert(key.clone(), SeenFile::new(sha256, None));
                 let mut finding = Finding::new(Verdict::Altered, &key, what);
                 finding.readable = Some("nothing of this file; all other files are".into());
                 self.report.found(finding);
-                return Ok(Linked {
-                    sha256,
-                    pos_to: None,
-                });
+                return Ok(self.linked(stored, sha256, None));
             }
             Err(e) => return Err(e),
         };
+        let seen = SeenFile::new(sha256, Some(&file.footer));
+        self.files.insert(key.clone(), seen);
         self.footer(stored, &file, &key);
+        self.as_sealed(stored, &file.footer, sha256);
         self.link(stored, &file.footer, before);
         self.cover(&file);
         if self.reads_rows_of(stored) {
             self.rows(&file, &key).await?;
         }
-        Ok(Linked {
-            sha256,
-            pos_to: Some(file.footer.pos_to),
-        })
+        Ok(self.linked(stored, sha256, Some(file.footer.pos_to)))
     }
 
     /// What a footer says of itself has to be what the name says.
@@ -182,6 +193,9 @@ impl Walk {
         let positions = batch
             .column_by_name("position")
             .and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let log_times = batch
+            .column_by_name("log_ts")
+            .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let (Some(events), Some(positions)) = (events, positions) else {
             if rows.faults == 0 {
                 let what = "it has no columns event_json and position of the right type";
@@ -206,7 +220,11 @@ impl Walk {
         for i in 0..batch.num_rows() {
             let position = (!positions.is_null(i)).then(|| positions.value(i));
             let position = position.and_then(|p| u64::try_from(p).ok());
-            self.row(events.value(i).as_bytes(), &columns, i, position, rows);
+            let came = Came {
+                position,
+                log_ts: log_times.map(|times| Timestamp::from_micros(times.value(i))),
+            };
+            self.row(events.value(i).as_bytes(), &columns, i, came, rows);
             rows.read += 1;
         }
     }
@@ -216,7 +234,7 @@ impl Walk {
         bytes: &[u8],
         columns: &columns::Columns<'_>,
         i: usize,
-        position: Option<u64>,
+        Came { position, log_ts }: Came,
         rows: &mut Rows<'_>,
     ) {
         let hash = EventHash::of(bytes);
@@ -264,6 +282,9 @@ impl Walk {
         }
         if position.is_none() {
             rows.without_position += 1;
+        }
+        if let (Some(_), Some(log_ts)) = (position, log_ts) {
+            self.clocks.see(&row.producer_id, row.ts, log_ts);
         }
         let arrival = self.sequences.arrival(&row);
         let order = position.unwrap_or(u64::MAX);
@@ -314,22 +335,17 @@ impl Walk {
     }
 }
 
-/// SHA-256 of the object, read in pieces.
-async fn hash(view: &View, stored: &StoredFile) -> Result<EventHash, String> {
-    let store = view.evidence.store.clone().ok_or("there is no store")?;
-    let reader = ObjectReader::open(
-        store,
-        stored.name.to_string(),
-        stored.bytes,
-        0,
-        std::sync::Arc::clone(&view.evidence.stats),
-    );
+/// SHA-256 of the object, read in pieces, some of them ahead.
+async fn hash(view: &View, stored: &StoredFile) -> Result<EventHash, Error> {
+    let reader = reader(&view.evidence, stored, 0)?;
+    let pieces = (0..stored.bytes.div_ceil(HASH_BYTES))
+        .map(|number| number * HASH_BYTES..stored.bytes.min((number + 1) * HASH_BYTES));
+    let mut read = stream::iter(pieces)
+        .map(|piece| reader.read(piece))
+        .buffered(PIECES_AT_ONCE);
     let mut hash = Sha256::new();
-    let mut at = 0;
-    while at < stored.bytes {
-        let end = stored.bytes.min(at + HASH_BYTES);
-        hash.update(reader.read(at..end).await.map_err(|e| e.to_string())?);
-        at = end;
+    while let Some(piece) = read.next().await {
+        hash.update(piece.map_err(|e| Error::unreadable(&stored.name, "", e))?);
     }
     Ok(EventHash::from_bytes(hash.finalize().into()))
 }

@@ -1,6 +1,6 @@
 //! What a proof comes to.
 
-use hoop_schema::{Class, Shard, SourceId};
+use hoop_schema::{Class, Shard, SourceId, Timestamp};
 use serde::Serialize;
 
 use crate::exit::ExitCode;
@@ -16,6 +16,8 @@ pub enum Verdict {
     Proven,
     /// Something is missing; what is there is unaltered.
     Incomplete,
+    /// A key that is not known signed it, so nobody can tell whose word it is.
+    UnknownKey,
     /// Something was altered.
     Altered,
 }
@@ -60,6 +62,56 @@ pub struct ShardReport {
     pub files: u64,
 }
 
+/// What was proven of one transparency log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogReport {
+    /// Which log.
+    pub origin: String,
+    /// Number of leaves.
+    pub leaves: u64,
+    /// Number of checkpoints; any two of them are consistent unless a finding says otherwise.
+    pub checkpoints: u64,
+    /// Session files that it names.
+    pub files: u64,
+    /// Those of them that left by their term.
+    pub files_deleted: u64,
+    /// Those of them whose rows are in a sealed object now.
+    pub files_sealed: u64,
+    /// The known keys that signed its newest checkpoint, as verifier keys; none when no key was given.
+    pub signed_by: Vec<String>,
+    /// Leaves of the largest checkpoint that was kept elsewhere and given; none when there was none of this log.
+    pub kept_leaves: Option<u64>,
+    /// The latest cosignature of every witness that was asked for.
+    pub cosigned: Vec<Cosigned>,
+}
+
+/// A witness's word on a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cosigned {
+    /// Name of the witness.
+    pub witness: String,
+    /// Number of leaves that it saw.
+    pub leaves: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl LogReport {
+    pub(super) fn new(origin: String) -> Self {
+        Self {
+            origin,
+            leaves: 0,
+            checkpoints: 0,
+            files: 0,
+            files_deleted: 0,
+            files_sealed: 0,
+            signed_by: Vec::new(),
+            kept_leaves: None,
+            cosigned: Vec::new(),
+        }
+    }
+}
+
 /// What was found. The fields are the stable form of `-o json`; fields are only ever added.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -87,6 +139,8 @@ pub struct Report {
     pub gaps_closed: u64,
     /// Session files that left by their retention term, by `recorder.expired`.
     pub files_expired: u64,
+    /// What was proven of each transparency log.
+    pub logs: Vec<LogReport>,
     /// Objects among the evidence that are none of ours.
     pub foreign: Vec<String>,
     /// What this run could not tell, each a sentence.
@@ -104,6 +158,7 @@ impl Report {
             Verdict::Proven => ExitCode::Success,
             Verdict::Altered => ExitCode::Altered,
             Verdict::Incomplete => ExitCode::Incomplete,
+            Verdict::UnknownKey => ExitCode::UnknownKey,
         }
     }
 
@@ -121,6 +176,7 @@ impl Report {
             gaps_declared: 0,
             gaps_closed: 0,
             files_expired: 0,
+            logs: Vec::new(),
             foreign: Vec::new(),
             notes: Vec::new(),
             findings: Vec::new(),

@@ -1,6 +1,6 @@
 //! The proof as lines for people.
 
-use super::{Finding, Report, Verdict};
+use super::{Finding, LogReport, Report, Verdict};
 use crate::output::text::{Style, Text};
 use crate::when::{bytes, count, counted};
 
@@ -44,6 +44,11 @@ fn verdict(report: &Report) -> Text {
             Style::Warn,
             "! incomplete",
             "something is missing; what is there was not altered",
+        ),
+        Verdict::UnknownKey => (
+            Style::Bad,
+            "? unknown key",
+            "what was recorded is signed, but by a key that was not given",
         ),
         Verdict::Altered => (
             Style::Bad,
@@ -108,19 +113,55 @@ fn sums(report: &Report) -> Vec<Text> {
         );
         lines.push(row("expired", text));
     }
+    for (i, log) in report.logs.iter().enumerate() {
+        let name = if i == 0 { "proof log" } else { "" };
+        lines.push(row(name, log_text(log)));
+        for cosigned in &log.cosigned {
+            let text = format!(
+                "  cosigned by {} at {} with {} leaves",
+                cosigned.witness,
+                cosigned.at,
+                count(cosigned.leaves)
+            );
+            lines.push(row("", text));
+        }
+    }
     lines
 }
 
+fn log_text(log: &LogReport) -> String {
+    let mut text = format!(
+        "{}: {} {}, {}",
+        log.origin,
+        count(log.leaves),
+        if log.leaves == 1 { "leaf" } else { "leaves" },
+        counted(log.checkpoints, "checkpoint")
+    );
+    if log.files_sealed > 0 {
+        text.push_str(&format!(", {} sealed", counted(log.files_sealed, "file")));
+    }
+    if log.files_deleted > 0 {
+        text.push_str(&format!(
+            ", {} left by their term",
+            counted(log.files_deleted, "file")
+        ));
+    }
+    match log.signed_by.first() {
+        // The name and id of a key are enough to tell it by.
+        Some(key) => {
+            let short: Vec<&str> = key.splitn(3, '+').take(2).collect();
+            text.push_str(&format!(", signed by {}", short.join("+")));
+        }
+        None => text.push_str(", signatures not checked"),
+    }
+    text
+}
+
 fn finding_lines(finding: &Finding) -> Vec<Text> {
-    let style = if finding.verdict == Verdict::Altered {
-        Style::Bad
-    } else {
-        Style::Warn
-    };
-    let mark = if finding.verdict == Verdict::Altered {
-        "✗ "
-    } else {
-        "! "
+    let (style, mark) = match finding.verdict {
+        Verdict::Altered => (Style::Bad, "✗ "),
+        Verdict::UnknownKey => (Style::Bad, "? "),
+        Verdict::Proven | Verdict::Incomplete => (Style::Warn, "! "),
     };
     let mut place = Vec::new();
     if let Some(row) = finding.row {
@@ -155,8 +196,23 @@ fn meaning(report: &Report) -> Vec<&'static str> {
             "This proves: every event still has its bytes, its place in its session's chain of hashes and in its producer's count; every column says what its event says; every file is the one that the next was linked to.",
         );
     }
-    lines.push(
-        "It does not prove: that nobody rewrote the newest file of a shard as a whole, or cut off the newest files with everything in them. Nothing is signed yet; keep the store's own lock on objects, and compare with a copy of the newest hashes kept elsewhere.",
-    );
+    let is_signed = report.logs.iter().any(|log| !log.signed_by.is_empty());
+    if is_signed {
+        if report.verdict == Verdict::Proven {
+            lines.push(
+                "It proves too: every file is in the signed transparency log with these bytes, what is in the log and is gone left by its term, and the log has one past. Nobody without the key could make that up.",
+            );
+        }
+        let all_kept = report.logs.iter().all(|log| log.kept_leaves.is_some());
+        lines.push(if all_kept {
+            "It does not prove: that nothing was cut off after the checkpoints that you kept. Keep today's as well (hoop-replay checkpoint), away from the store."
+        } else {
+            "It does not prove: that the log was not cut back to one of its older checkpoints, together with everything after it. Keep a checkpoint elsewhere (hoop-replay checkpoint), or have witnesses sign it, and compare with --since-checkpoint."
+        });
+    } else {
+        lines.push(
+            "It does not prove: that nobody rewrote the newest file of a shard as a whole, or cut off the newest files with everything in them. No signature was checked; give the key of the transparency log (--key), or keep the store's own lock on objects and compare with a copy of the newest hashes kept elsewhere.",
+        );
+    }
     lines
 }

@@ -113,6 +113,7 @@ impl Gateway {
                     at_us: 250_000 * (i as u64 + 1),
                     encoding: TextEncoding::Text,
                     content: format!("{frame}\n"),
+                    encryption: None,
                 },
             );
         }

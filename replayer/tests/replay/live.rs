@@ -30,6 +30,7 @@ async fn append(log: &EmbeddedLog, events: &[Vec<u8>]) {
             kind: "test",
             bytes: event.clone().into(),
             linger: false,
+            spool: false,
         };
         log.append(Shard(0), outgoing).await.unwrap();
     }

@@ -1,7 +1,11 @@
 //! Tests of the executable, over evidence that the tests make.
 
 #[cfg(test)]
+mod erasure;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod holds;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
@@ -12,6 +16,10 @@ mod play;
 mod recorded;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod sealed;
+#[cfg(test)]
+mod signed;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]

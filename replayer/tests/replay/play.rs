@@ -63,6 +63,7 @@ fn exec(gateway: &mut Gateway, shell: &Shell<'_>) {
                 at_us: millis * 1000,
                 encoding: TextEncoding::Text,
                 content: (*text).to_owned(),
+                encryption: None,
             },
         );
         *offset += text.len() as u64;
