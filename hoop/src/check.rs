@@ -1,9 +1,10 @@
 //! `hoop check`: everything that can be wrong before a socket opens, in words that say what to do.
 //!
-//! The configuration itself has been read by now. Here is what it names: files, directories, the API server. Nothing
-//! is changed but for a probe object in the evidence directory, and the data directory where it was missing.
+//! The configuration itself has been read by now. Here is what it names: files, directories, brokers, the API server.
+//! Nothing is changed but for a probe object among the evidence, and the data directory where it was missing.
 
 mod api_server;
+mod brokers;
 mod machine;
 mod rights;
 

@@ -7,11 +7,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Environment, Overrides};
 use crate::exit::ExitCode;
+use crate::key::{self, KeyCommand};
 use crate::login::{self, LoginArgs, LogoutArgs};
 use crate::output::{self, Printer};
+use crate::pipeline::Parts;
 use crate::policy::PolicyCommand;
 use crate::sessions::SessionsCommand;
-use crate::{check, demo, policy, sessions, up};
+use crate::store::StoreCommand;
+use crate::{check, demo, policy, sessions, store, up};
 
 /// An audited gateway in front of the Kubernetes API.
 ///
@@ -32,12 +35,20 @@ pub enum Command {
     Demo(DemoArgs),
     /// Serve: gateway, event log and recorder on this machine
     Up(UpArgs),
+    /// Serve: the gateway alone, with its events on NATS or Kafka
+    Proxy(UpArgs),
+    /// Record: from NATS or Kafka to evidence, beside any number of others that do the same
+    Recorder(RecorderArgs),
     /// Say everything that is wrong with a configuration and what it names, before a socket opens
     Check(UpArgs),
     /// Check a policy, ask what it would decide or would have decided, test it, or write the rights it needs
     Policy(PolicyArgs),
     /// List who is at work through the gateway, and end sessions and logins
     Sessions(SessionsArgs),
+    /// Write the rights that a bucket of evidence wants
+    Store(StoreArgs),
+    /// The key that signs the evidence: print its public half, or change it; and the master key of encrypted content
+    Key(KeyArgs),
     /// Log in at an OpenID Connect issuer: kubectl runs this when it needs a credential
     Login(LoginArgs),
     /// Forget logins, and end them at their issuers
@@ -84,6 +95,17 @@ pub struct UpArgs {
     pub policy: Option<PathBuf>,
 }
 
+/// Arguments of `recorder`.
+#[derive(Debug, Clone, Args)]
+pub struct RecorderArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of what this recorder keeps for itself [default: ./hoop-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
 /// Arguments of `policy`.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
@@ -98,6 +120,22 @@ pub struct SessionsArgs {
     /// What to do.
     #[command(subcommand)]
     pub command: SessionsCommand,
+}
+
+/// Arguments of `store`.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// Arguments of `key`.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
 }
 
 /// Arguments that are handed on.
@@ -133,9 +171,24 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     );
     let done = match cli.command {
         Command::Up(args) => match args.load(&environment) {
-            Ok(config) => up::run(config, &environment, &mut printer).await,
+            Ok(config) => up::run(config, Parts::All, &environment, &mut printer).await,
             Err(error) => return refused(&error),
         },
+        Command::Proxy(args) => match args.load(&environment) {
+            Ok(config) => up::run(config, Parts::Gateway, &environment, &mut printer).await,
+            Err(error) => return refused(&error),
+        },
+        Command::Recorder(RecorderArgs { config, data }) => {
+            let args = UpArgs {
+                config,
+                data,
+                ..UpArgs::default()
+            };
+            match args.load(&environment) {
+                Ok(config) => up::run(config, Parts::Recorder, &environment, &mut printer).await,
+                Err(error) => return refused(&error),
+            }
+        }
         Command::Check(args) => match args.load(&environment) {
             Ok(config) => check::run(&config, &environment, &mut printer).await,
             Err(error) => return refused(&error),
@@ -143,6 +196,11 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Demo(args) => demo::run(args, &environment, &mut printer).await,
         Command::Policy(args) => policy::run(args.command, &environment, &mut printer).await,
         Command::Sessions(args) => sessions::run(args.command, &environment, &mut printer).await,
+        Command::Store(args) => store::run(args.command, &environment, &mut printer),
+        Command::Key(args) => match key::config(&args.command, &environment) {
+            Ok(config) => key::run(&args.command, &config, &mut printer),
+            Err(error) => return refused(&error),
+        },
         Command::Login(args) => login::run(args, &environment, &mut printer).await,
         Command::Logout(args) => login::log_out(args, &environment).await,
         Command::Replay(_) => unreachable!("main hands it to the replayer"),

@@ -4,7 +4,9 @@
 //! out is typed and valid; nothing behind this module sees a text where a number is meant. Command-line options win
 //! over the file, the file wins over the defaults. All keys are in [`keys`], from which the reference is written too.
 
+mod encryption;
 pub mod keys;
+mod log;
 mod people;
 mod secret;
 mod sections;
@@ -17,9 +19,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoop_recorder::{SealConfig, Share};
 use hoop_schema::{Class, ProducerId};
+use hoop_sinks::store::{BucketOptions, LockMode, Place};
 
 pub use hoop_proxy::yaml::Mistake;
+pub use log::{LogBackend, LogConfig};
 pub use people::Person;
 pub use secret::Secret;
 pub(crate) use sections::CLASSES;
@@ -28,6 +33,8 @@ use tree::Reader;
 /// A configuration that is valid in itself. Whether files and servers that it names are there is for `hoop check`.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file that it was read from, if there was one.
+    pub file: Option<PathBuf>,
     /// The data directory.
     pub data: PathBuf,
     /// Name of the cluster in every event.
@@ -50,10 +57,16 @@ pub struct Config {
     pub authentication: AuthenticationConfig,
     /// Key of the masking mode `hmac`, when it is not to be made up.
     pub mask_key: Option<Secret<[u8; 32]>>,
-    /// The embedded log.
+    /// The event log.
     pub log: LogConfig,
     /// The recorder.
     pub recorder: RecorderConfig,
+    /// Where evidence is kept.
+    pub evidence: EvidenceConfig,
+    /// How long each class is kept; a class that is not here is kept for ever.
+    pub retention: BTreeMap<Class, ClassRetention>,
+    /// Which content is encrypted; `None` for none.
+    pub encryption: Option<EncryptionConfig>,
 }
 
 /// The gateway's door.
@@ -96,24 +109,56 @@ pub struct AuthenticationConfig {
     pub review_service_accounts: bool,
 }
 
-/// The embedded log.
-#[derive(Debug, Clone)]
-pub struct LogConfig {
-    /// The most bytes of one class on disk.
-    pub size_max: u64,
-    /// How long committed events stay for readers of the log.
-    pub age_max: Duration,
-}
-
 /// The recorder.
 #[derive(Debug, Clone)]
 pub struct RecorderConfig {
+    /// Which shards are its own.
+    pub share: Share,
+    /// How long another recorder's shard may wait to be recorded before it is taken over.
+    pub takeover_after: Duration,
     /// Bytes of events after which a session file is written.
     pub flush_bytes: usize,
     /// Age of the first event after which a session file is written.
     pub flush_age: Duration,
-    /// How long session files of a class are kept; a class that is not here is kept for ever.
-    pub keep: BTreeMap<Class, Duration>,
+    /// How long a hole in a producer's sequence is held open for a late arrival.
+    pub hole_open_time: Duration,
+    /// File of the key that signs the transparency log; `None` for the one in the data directory.
+    pub signing_key: Option<PathBuf>,
+    /// File of the key before it; `None` for the one in the data directory, if it is there.
+    pub previous_signing_key: Option<PathBuf>,
+    /// How finished days are sealed.
+    pub seal: SealConfig,
+}
+
+/// How long a class is kept, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassRetention {
+    /// From the end of the day on which the log took the events.
+    pub term: Duration,
+    /// How its objects are locked until then; `None` for not at all.
+    pub mode: Option<LockMode>,
+}
+
+/// Where evidence is kept.
+#[derive(Debug, Clone)]
+pub struct EvidenceConfig {
+    /// The place; `None` for the data directory.
+    pub place: Option<Place>,
+    /// How it is reached, when it is a bucket.
+    pub bucket: BucketOptions,
+}
+
+/// Which content is encrypted, so that it can be erased, and where its keys are.
+#[derive(Debug, Clone)]
+pub struct EncryptionConfig {
+    /// The classes whose bodies and streams are encrypted; none where only the keys are named.
+    pub classes: Vec<Class>,
+    /// Where their keys are kept: never with the evidence.
+    pub keys: Place,
+    /// How that is reached, when it is a bucket.
+    pub bucket: BucketOptions,
+    /// File of the master key; `None` for the one in the data directory.
+    pub master_key: Option<PathBuf>,
 }
 
 /// What the command line says over the file.
@@ -180,7 +225,11 @@ impl Config {
                 ),
             }],
         })?;
-        Self::parse(file, &text, overrides, environment)
+        let config = Self::parse(file, &text, overrides, environment)?;
+        Ok(Self {
+            file: Some(file.to_owned()),
+            ..config
+        })
     }
 
     /// Reads the text of a file. Relative paths in it are relative to the file.
@@ -204,6 +253,34 @@ impl Config {
             file: file.to_owned(),
             mistakes,
         })
+    }
+
+    /// The term of each class that has one.
+    pub fn terms(&self) -> BTreeMap<Class, Duration> {
+        let terms = self.retention.iter();
+        terms
+            .map(|(class, kept)| (class.clone(), kept.term))
+            .collect()
+    }
+
+    /// How the bucket with the evidence is reached, and what it has to keep.
+    pub fn evidence_bucket(&self) -> BucketOptions {
+        BucketOptions {
+            terms: Some(self.terms()),
+            ..self.evidence.bucket.clone()
+        }
+    }
+
+    /// Where evidence is kept.
+    pub fn evidence_place(&self) -> Place {
+        let own = || Place::Dir(self.data.join("evidence"));
+        self.evidence.place.clone().unwrap_or_else(own)
+    }
+
+    /// File of the master key that wraps the keys of encrypted content.
+    pub fn master_key(&self) -> PathBuf {
+        let named = self.encryption.as_ref().and_then(|e| e.master_key.clone());
+        named.unwrap_or_else(|| self.data.join("master.key"))
     }
 
     /// `host:port` that kubeconfigs name, for a gateway that is bound to `bound`.

@@ -9,18 +9,26 @@
 //! <data>/policy.yaml                    the default policy, when no other was named
 //! <data>/producer-id                    name of this gateway in every event
 //! <data>/ended.jsonl                    what `hoop sessions end` has ended; `ended.taken` when the gateway has taken it
+//! <data>/installation.json              which configuration this belongs to, while the log is on brokers
 //! <data>/mask.key                       key of the masking mode `hmac`, 64 hexadecimal digits
+//! <data>/evidence.key, evidence.vkey    the key that signs the transparency log, and its public half for `verify --key`;
+//!                                       `evidence.key.previous` after `hoop key rotate`
+//! <data>/master.key                     what wraps the keys of encrypted content, made by `hoop key master`
+//! <data>/keys/keys/v1/…                 these keys, where `encryption.keys` says so; `hoop-replay --data <data>` finds them
 //! ```
-//! Keys and kubeconfigs are readable by their owner alone (0600). All of it may be deleted but for log and evidence:
-//! the rest is made again, under new names and keys; what was ended is pardoned then at the next start.
+//! Keys and kubeconfigs are readable by their owner alone (0600). All of it may be deleted but for log, evidence,
+//! `master.key` and `keys`: the rest is made again, under new names and keys; what was ended is pardoned then at the next start.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use hoop_replayer::installation::{NOTE, Note};
 use hoop_schema::ProducerId;
 use rustls::crypto::aws_lc_rs;
+
+use crate::config::{Config, LogBackend};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -61,6 +69,11 @@ impl DataDir {
         self.root.join("log")
     }
 
+    /// Where the spools before logs on brokers are.
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
     /// Where the evidence is.
     pub fn evidence(&self) -> PathBuf {
         self.root.join("evidence")
@@ -83,16 +96,61 @@ impl DataDir {
 
     /// Whether a gateway runs on this directory: somebody writes to one of its logs.
     pub fn is_served(&self) -> bool {
-        crate::pipeline::classes().any(|class| {
+        crate::logs::classes().any(|class| {
             let lock = self.log().join(class.as_str()).join("lock");
             let locked = fs::File::open(lock).map(|file| file.try_lock_shared());
             matches!(locked, Ok(Err(fs::TryLockError::WouldBlock)))
         })
     }
 
+    /// The file of the key that signs the transparency log.
+    pub fn signing_key(&self) -> PathBuf {
+        self.root.join("evidence.key")
+    }
+
+    /// The file of the key before it.
+    pub fn previous_signing_key(&self) -> PathBuf {
+        self.root.join("evidence.key.previous")
+    }
+
+    /// The file of the public keys of both.
+    pub fn verifier_keys(&self) -> PathBuf {
+        self.root.join("evidence.vkey")
+    }
+
     /// Where the default policy is.
     pub fn policy(&self) -> PathBuf {
         self.root.join("policy.yaml")
+    }
+
+    /// Says which configuration this directory belongs to, for whoever looks at it: with a log on brokers, what lies here
+    /// is not all there is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_installation(&self, config: &Config) -> Result<(), DataError> {
+        let path = self.root.join(NOTE);
+        let log = match &config.log.backend {
+            LogBackend::Nats(_) => "nats",
+            LogBackend::Kafka(_) => "kafka",
+            LogBackend::Embedded => {
+                return match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(failed("remove", &path)(error))
+                    }
+                    _ => Ok(()),
+                };
+            }
+        };
+        let file = config.file.clone().unwrap_or_default();
+        let note = Note {
+            v: 1,
+            // As it is found from anywhere.
+            configuration: std::path::absolute(&file).unwrap_or(file),
+            log: log.to_owned(),
+        };
+        let text = serde_json::to_string(&note).map_err(|e| failed("write", &path)(e.into()))?;
+        write_private(&path, &text)
     }
 
     /// The name of this gateway in every event, made on the first start.
@@ -182,7 +240,7 @@ pub(crate) fn failed<'a>(
     }
 }
 
-fn read_or_create(
+pub(crate) fn read_or_create(
     path: &Path,
     make: impl FnOnce() -> io::Result<String>,
 ) -> Result<String, DataError> {
@@ -225,6 +283,30 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&data.root().join("mask.key")), 0o600);
         assert_eq!(mode(data.root()), 0o700);
+    }
+
+    #[test]
+    fn a_directory_says_which_configuration_it_belongs_to_while_its_log_is_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&folder.path().join("data")).unwrap();
+        let file = folder.path().join("hoop.yaml");
+        let load = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Config::load(Some(&file), Default::default(), &Default::default()).unwrap()
+        };
+        let noted = || Note::read(data.root()).unwrap();
+        data.note_installation(&load("")).unwrap();
+        assert_eq!(noted(), None);
+        let on_nats = load("log: {nats: {servers: ['nats://n:4222']}}");
+        data.note_installation(&on_nats).unwrap();
+        let note = noted().unwrap();
+        assert_eq!(
+            (note.configuration, note.log.as_str()),
+            (file.clone(), "nats")
+        );
+        data.note_installation(&load("log: {size_max: 1GiB}"))
+            .unwrap();
+        assert_eq!(noted(), None);
     }
 
     #[test]

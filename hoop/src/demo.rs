@@ -18,7 +18,7 @@ use crate::config::{Config, Environment, Overrides, Person, UpstreamConfig};
 use crate::data_dir::{DataDir, write_private};
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
-use crate::pipeline::{Pipeline, chain};
+use crate::pipeline::{Parts, Pipeline, chain};
 use client::Client;
 use stage::Stage;
 
@@ -72,7 +72,7 @@ async fn show(
     )?;
     let stage = Stage::open(args.upstream.as_deref(), &data).await?;
     let config = config(&data, &stage, environment)?;
-    let pipeline = Pipeline::start(&config, environment).await?;
+    let pipeline = Pipeline::start(&config, Parts::All, environment).await?;
     let client = Client::find(args.own_client, environment, &data);
     printer.heading(&format!("1  Two people work, {}", client.by()))?;
     let says = |what: &str, value: String| {
@@ -81,9 +81,10 @@ async fn show(
         line.with(Look::Plain, value)
     };
     printer.line(&says("cluster", stage.name()))?;
-    printer.line(&says("gateway", format!("https://{}", pipeline.address())))?;
+    let gateway = pipeline.gateway().expect("it is one of all parts");
+    printer.line(&says("gateway", format!("https://{}", gateway.address)))?;
     printer.line(&says("people", "alice, a developer; bob, on call".into()))?;
-    let played = scene::play(&stage, &client, pipeline.kubeconfigs(), printer).await;
+    let played = scene::play(&stage, &client, &gateway.kubeconfigs, printer).await;
     let stopped = pipeline.stop().await;
     stage.close().await;
     played?;

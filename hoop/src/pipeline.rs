@@ -1,7 +1,11 @@
-//! The whole pipeline in one process: gateway, one embedded log per class, recorder.
+//! The pipeline in one process: gateway, one log per class, recorder; or the gateway or the recorder alone, with a log on
+//! brokers between them.
 //!
 //! It may be killed at any moment and started again over the same data directory: what was acknowledged is in the
 //! log, what the recorder had not committed is read from there again.
+
+mod encryption;
+mod recorder;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,14 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hoop_proxy::{
-    Admin, AuthenticationConfiguration, PolicyReloader, PolicySource, ServerIdentity, StaticTokens,
-    UpstreamSource,
+    Admin, AuthenticationConfiguration, PolicyReloader, PolicySource, Readiness, ServerIdentity,
+    StaticTokens, UpstreamSource,
 };
-use hoop_recorder::{FlushLimits, Recorder};
-use hoop_schema::{Class, ProducerId};
-use hoop_sinks::log::embedded::{EmbeddedLog, Metrics as LogMetrics, OpenError, Options};
-use hoop_sinks::log::{EventReader, EventWriter};
-use hoop_sinks::store::dir::Dir;
+use hoop_recorder::Recorder;
+use hoop_schema::ProducerId;
+use hoop_sinks::log::EventWriter;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use rustls::pki_types::CertificateDer;
@@ -24,9 +26,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::authority::{Authority, AuthorityError};
-use crate::config::{Config, Environment, UpstreamConfig};
+use crate::background::Background;
+use crate::config::{Config, Environment, LogBackend, UpstreamConfig};
 use crate::data_dir::{DataDir, DataError, write_private};
 use crate::kubeconfig;
+use crate::logs::{Ends, LogError, Logs};
+pub(crate) use encryption::build_encryption;
+use recorder::build_recorder;
 
 /// How long a stopping pipeline waits until the recorder has read and committed all that the log holds. What it does
 /// not get to stays in the log for the next start.
@@ -35,22 +41,55 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 /// The policy of a gateway that was given none.
 pub const DEFAULT_POLICY: &str = include_str!("pipeline/default-policy.yaml");
 
+/// What of a pipeline runs in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// Gateway and recorder.
+    All,
+    /// The gateway alone.
+    Gateway,
+    /// The recorder alone.
+    Recorder,
+}
+
 /// A pipeline that serves.
 #[derive(Debug)]
 pub struct Pipeline {
     data: DataDir,
-    address: SocketAddr,
+    gateway: Option<ServingGateway>,
+    recorder: Option<RunningRecorder>,
+    writers: Vec<Arc<dyn EventWriter>>,
+    /// Whether the log is in this process, so that it has to stay open until all of it is recorded.
+    is_embedded: bool,
     admin_address: Option<SocketAddr>,
-    kubeconfigs: Vec<(String, PathBuf)>,
-    policy: PathBuf,
-    reloader: PolicyReloader,
-    recorder: hoop_recorder::Handle,
-    logs: Vec<Arc<EmbeddedLog>>,
-    stop_gateway: watch::Sender<bool>,
-    stop_recorder: watch::Sender<bool>,
-    gateway_task: JoinHandle<bool>,
-    recorder_task: JoinHandle<Result<(), hoop_recorder::RecorderError>>,
+    stop_admin: watch::Sender<bool>,
     admin_task: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// The gateway of a pipeline.
+#[derive(Debug)]
+pub struct ServingGateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The people, each with their kubeconfig.
+    pub kubeconfigs: Vec<(String, PathBuf)>,
+    /// The policy file.
+    pub policy: PathBuf,
+    /// Reloads the policy.
+    pub reloader: PolicyReloader,
+    readiness: Readiness,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<bool>,
+}
+
+/// The recorder of a pipeline.
+#[derive(Debug)]
+struct RunningRecorder {
+    handle: hoop_recorder::Handle,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), hoop_recorder::RecorderError>>,
+    /// What it runs on.
+    _background: Background,
 }
 
 /// Why a pipeline does not start.
@@ -93,20 +132,31 @@ pub enum StartError {
     #[error("{0}")]
     Authentication(String),
     /// A log.
-    #[error("the log of class {class} cannot be opened")]
-    Log {
-        /// Which.
-        class: Class,
-        /// Why.
-        #[source]
-        source: OpenError,
-    },
-    /// The evidence directory.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// One part alone, over a log that nobody else can reach.
+    #[error(
+        "the embedded log has gateway and recorder in one process: run hoop up, or name log.kafka.brokers or log.nats.servers"
+    )]
+    NeedsBrokers,
+    /// The evidence store.
     #[error(transparent)]
     Store(#[from] hoop_sinks::store::StoreError),
+    /// The master key of encrypted content.
+    #[error(transparent)]
+    MasterKey(#[from] hoop_sinks::keys::KeyFileError),
+    /// The keys of encrypted content.
+    #[error("keys for the content cannot be made and kept")]
+    ContentKeys(#[from] hoop_sinks::keys::KeyError),
     /// The gateway.
     #[error("the gateway cannot start")]
     Gateway(#[from] hoop_proxy::BuildError),
+    /// The keys that sign the transparency log.
+    #[error("the key that signs the evidence cannot be used")]
+    Key(#[from] crate::key::KeyError),
+    /// The recorder's threads.
+    #[error("no threads can be had for the recorder")]
+    Threads(#[source] std::io::Error),
     /// The recorder.
     #[error("the recorder cannot start")]
     Recorder(#[from] hoop_recorder::RecorderError),
@@ -129,10 +179,14 @@ impl StartError {
         matches!(
             self,
             Self::Policy(_)
+                | Self::NeedsBrokers
                 | Self::Tokens { .. }
                 | Self::TokenFile { .. }
                 | Self::Authentication(_)
                 | Self::ClientAuthorities(_)
+                | Self::Key(_)
+                | Self::MasterKey(_)
+                | Self::ContentKeys(hoop_sinks::keys::KeyError::Unfit { .. })
                 | Self::Gateway(
                     hoop_proxy::BuildError::Revocations(_) | hoop_proxy::BuildError::Endings(_)
                 )
@@ -150,83 +204,71 @@ pub struct Stopped {
 }
 
 impl Pipeline {
-    /// Starts everything, and writes what is missing in the data directory.
+    /// Starts these parts, and writes what is missing in the data directory.
     ///
     /// # Errors
     /// The first part that cannot be used.
-    pub async fn start(config: &Config, environment: &Environment) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &Config,
+        parts: Parts,
+        environment: &Environment,
+    ) -> Result<Self, StartError> {
+        let is_embedded = matches!(config.log.backend, LogBackend::Embedded);
+        if is_embedded && parts != Parts::All {
+            return Err(StartError::NeedsBrokers);
+        }
         let data = DataDir::open(&config.data)?;
-        let now = Timestamp::now();
-        let authority = Authority::open(&data.ca(), now)?;
-        let names = config.certificate_names(environment);
-        let server = authority.server(&names, now)?;
-        let policy = policy_file(config, &data)?;
-        crate::policy::load(&policy).map_err(StartError::Policy)?;
+        data.note_installation(config)?;
         let producer_id = match &config.producer_id {
             Some(id) => id.clone(),
             None => data.producer_id()?,
         };
+        let prepared = match parts {
+            Parts::All | Parts::Gateway => Some(Prepared::new(config, &data, environment)?),
+            Parts::Recorder => None,
+        };
         let mut registry = Registry::default();
-        let logs = open_logs(config, &data, &mut registry).await?;
-        let recorder = build_recorder(config, &data, &producer_id, &logs, &mut registry)?;
-        let gateway = hoop_proxy::build(
-            hoop_proxy::Config {
-                listen: config.gateway.listen,
-                server_identity: ServerIdentity::from_pem(
-                    server.certificate_pem.as_bytes(),
-                    server.key_pem.as_bytes(),
-                )?,
-                client_cas: client_authorities(config, &authority)?,
-                client_revocations: config.authentication.client_revocations.clone(),
-                endings: Some(data.endings()),
-                tokens: tokens(config)?,
-                authentication: authentication(config).map_err(StartError::Authentication)?,
-                review_service_accounts: config.authentication.review_service_accounts,
-                upstream: upstream(&config.upstream),
-                policy: PolicySource::File(policy.clone()),
-                mask_key: mask_key(config, &data)?,
-                cluster: config.cluster.clone(),
-                producer_id,
-                limits: hoop_proxy::Limits {
-                    drain_timeout: config.gateway.drain_timeout,
-                    ..hoop_proxy::Limits::default()
-                },
-            },
-            writers(&logs),
-            &mut registry,
-        )
-        .await?;
-        let address = gateway.local_addr();
+        let ends = Ends {
+            write: parts != Parts::Recorder,
+            read: parts != Parts::Gateway,
+        };
+        let Logs { writers, readers } = Logs::open(config, &data, ends, &mut registry).await?;
+        let recorder = if ends.read {
+            Some(build_recorder(config, &data, &producer_id, readers, &mut registry).await?)
+        } else {
+            None
+        };
+        let gateway = match prepared {
+            Some(prepared) => Some(
+                prepared
+                    .serve(config, &data, producer_id, writers.clone(), &mut registry)
+                    .await?,
+            ),
+            None => None,
+        };
+        let readiness = gateway.as_ref().map(|gateway| gateway.readiness.clone());
         let admin = bind_admin(config.admin_listen).await?;
-        let kubeconfigs = write_kubeconfigs(config, &data, &authority, address, now)?;
-        let (stop_gateway, gateway_stops) = watch::channel(false);
-        let (stop_recorder, recorder_stops) = watch::channel(false);
-        let (reloader, readiness) = (gateway.policy_reloader(), gateway.readiness());
-        let handle = recorder.handle();
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         let registry = Arc::new(registry);
+        let (stop_admin, admin_stops) = watch::channel(false);
         Ok(Self {
             data,
-            address,
+            gateway,
+            recorder: recorder.map(RunningRecorder::start).transpose()?,
+            writers,
+            is_embedded,
             admin_address,
-            kubeconfigs,
-            policy,
-            reloader,
-            recorder: handle,
-            logs,
             admin_task: admin.map(|admin| {
-                tokio::spawn(admin.run(registry, readiness, told(gateway_stops.clone())))
+                let readiness = readiness.unwrap_or_default();
+                tokio::spawn(admin.run(registry, readiness, told(admin_stops)))
             }),
-            gateway_task: tokio::spawn(gateway.run(told(gateway_stops))),
-            recorder_task: tokio::spawn(recorder.run(told(recorder_stops))),
-            stop_gateway,
-            stop_recorder,
+            stop_admin,
         })
     }
 
-    /// The address of the gateway.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The gateway, if it is one of the parts.
+    pub fn gateway(&self) -> Option<&ServingGateway> {
+        self.gateway.as_ref()
     }
 
     /// The address of metrics and health.
@@ -234,31 +276,28 @@ impl Pipeline {
         self.admin_address
     }
 
-    /// The people, each with their kubeconfig.
-    pub fn kubeconfigs(&self) -> &[(String, PathBuf)] {
-        &self.kubeconfigs
-    }
-
     /// The data directory.
     pub fn data(&self) -> &DataDir {
         &self.data
     }
 
-    /// The policy file.
-    pub fn policy(&self) -> &std::path::Path {
-        &self.policy
-    }
-
-    /// A handle that reloads the policy.
-    pub fn reloader(&self) -> PolicyReloader {
-        self.reloader.clone()
-    }
-
     /// Resolves when the gateway or the recorder ends without having been told to.
     pub async fn failed(&mut self) {
+        let gateway = async {
+            match &mut self.gateway {
+                Some(gateway) => (&mut gateway.task).await,
+                None => std::future::pending().await,
+            }
+        };
+        let recorder = async {
+            match &mut self.recorder {
+                Some(recorder) => (&mut recorder.task).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = &mut self.gateway_task => tracing::error!("the gateway has ended by itself"),
-            ended = &mut self.recorder_task => match ended {
+            _ = gateway => tracing::error!("the gateway has ended by itself"),
+            ended = recorder => match ended {
                 Ok(Err(error)) => tracing::error!(error = %chain(&error), "the recorder has failed"),
                 _ => tracing::error!("the recorder has ended by itself"),
             },
@@ -267,22 +306,33 @@ impl Pipeline {
 
     /// Stops: lets requests end, writes the last events, commits them as evidence, and closes the log.
     pub async fn stop(self) -> Stopped {
-        self.stop_gateway.send_replace(true);
-        let all_logged = self.gateway_task.await.unwrap_or(false);
+        let all_logged = match self.gateway {
+            Some(gateway) => {
+                gateway.stop.send_replace(true);
+                gateway.task.await.unwrap_or(false)
+            }
+            None => true,
+        };
+        self.stop_admin.send_replace(true);
         if let Some(admin) = self.admin_task
             && let Ok(Err(error)) = admin.await
         {
             tracing::warn!(%error, "metrics and health ended early");
         }
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.recorder.flush()).await;
-        self.stop_recorder.send_replace(true);
-        let recorded = matches!(self.recorder_task.await, Ok(Ok(())));
-        for log in &self.logs {
-            log.close().await;
+        // What waits in a spool has to be on the brokers before the recorder can read it there.
+        if !self.is_embedded {
+            close(&self.writers).await;
+        }
+        let all_committed = match self.recorder {
+            Some(recorder) => recorder.stop(self.is_embedded).await,
+            None => true,
+        };
+        if self.is_embedded {
+            close(&self.writers).await;
         }
         let stopped = Stopped {
             all_logged,
-            all_committed: recorded && matches!(flushed, Ok(Ok(()))),
+            all_committed,
         };
         tracing::info!(
             all_logged = stopped.all_logged,
@@ -290,6 +340,112 @@ impl Pipeline {
             "stopped"
         );
         stopped
+    }
+}
+
+async fn close(writers: &[Arc<dyn EventWriter>]) {
+    for writer in writers {
+        writer.close().await;
+    }
+}
+
+impl RunningRecorder {
+    fn start(recorder: Recorder) -> Result<Self, StartError> {
+        let background = Background::start().map_err(StartError::Threads)?;
+        let (stop, stops) = watch::channel(false);
+        Ok(Self {
+            handle: recorder.handle(),
+            stop,
+            task: background.spawn(recorder.run(told(stops))),
+            _background: background,
+        })
+    }
+
+    /// Commits what it has and, with `all`, what the log holds; says whether that is done. What is on brokers is there
+    /// for other recorders too.
+    async fn stop(self, all: bool) -> bool {
+        let flushed = if all {
+            let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.handle.flush()).await;
+            matches!(flushed, Ok(Ok(())))
+        } else {
+            true
+        };
+        self.stop.send_replace(true);
+        let recorded = matches!(self.task.await, Ok(Ok(())));
+        recorded && flushed
+    }
+}
+
+/// What a gateway needs, read and found valid before anything is opened.
+struct Prepared {
+    authority: Authority,
+    identity: ServerIdentity,
+    policy: PathBuf,
+    now: Timestamp,
+}
+
+impl Prepared {
+    fn new(config: &Config, data: &DataDir, environment: &Environment) -> Result<Self, StartError> {
+        let now = Timestamp::now();
+        let authority = Authority::open(&data.ca(), now)?;
+        let names = config.certificate_names(environment);
+        let server = authority.server(&names, now)?;
+        let policy = policy_file(config, data)?;
+        crate::policy::load(&policy).map_err(StartError::Policy)?;
+        let identity =
+            ServerIdentity::from_pem(server.certificate_pem.as_bytes(), server.key_pem.as_bytes())?;
+        Ok(Self {
+            authority,
+            identity,
+            policy,
+            now,
+        })
+    }
+
+    async fn serve(
+        self,
+        config: &Config,
+        data: &DataDir,
+        producer_id: ProducerId,
+        writers: Vec<Arc<dyn EventWriter>>,
+        registry: &mut Registry,
+    ) -> Result<ServingGateway, StartError> {
+        let gateway = hoop_proxy::build(
+            hoop_proxy::Config {
+                listen: config.gateway.listen,
+                server_identity: self.identity,
+                client_cas: client_authorities(config, &self.authority)?,
+                client_revocations: config.authentication.client_revocations.clone(),
+                endings: Some(data.endings()),
+                tokens: tokens(config)?,
+                authentication: authentication(config).map_err(StartError::Authentication)?,
+                review_service_accounts: config.authentication.review_service_accounts,
+                upstream: upstream(&config.upstream),
+                policy: PolicySource::File(self.policy.clone()),
+                mask_key: mask_key(config, data)?,
+                encryption: build_encryption(config).await?,
+                cluster: config.cluster.clone(),
+                producer_id,
+                limits: hoop_proxy::Limits {
+                    drain_timeout: config.gateway.drain_timeout,
+                    ..hoop_proxy::Limits::default()
+                },
+            },
+            writers,
+            registry,
+        )
+        .await?;
+        let address = gateway.local_addr();
+        let (stop, stops) = watch::channel(false);
+        Ok(ServingGateway {
+            address,
+            kubeconfigs: write_kubeconfigs(config, data, &self.authority, address, self.now)?,
+            policy: self.policy,
+            reloader: gateway.policy_reloader(),
+            readiness: gateway.readiness(),
+            task: tokio::spawn(gateway.run(told(stops))),
+            stop,
+        })
     }
 }
 
@@ -306,18 +462,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// The retention classes, each a log of its own.
-pub(crate) fn classes() -> impl Iterator<Item = Class> {
-    crate::config::CLASSES
-        .iter()
-        .map(|name| Class::new(name).expect("a class of ours"))
-}
-
-fn writers(logs: &[Arc<EmbeddedLog>]) -> Vec<Arc<dyn EventWriter>> {
-    let writers = logs.iter().map(|log| Arc::clone(log) as _);
-    writers.collect()
 }
 
 /// The gateway's words for where the API server is.
@@ -401,61 +545,6 @@ pub(crate) fn authentication(config: &Config) -> Result<AuthenticationConfigurat
         });
         lines.collect::<Vec<_>>().join("\n")
     })
-}
-
-async fn open_logs(
-    config: &Config,
-    data: &DataDir,
-    registry: &mut Registry,
-) -> Result<Vec<Arc<EmbeddedLog>>, StartError> {
-    let metrics = LogMetrics::register(registry);
-    let mut logs = Vec::new();
-    for class in classes() {
-        let options = Options {
-            size_max: config.log.size_max,
-            age_max: config.log.age_max,
-            ..Options::default()
-        };
-        let (folder, name, metrics) = (data.log(), class.clone(), metrics.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            EmbeddedLog::open_measured(&folder, name, options, &metrics)
-        });
-        let log = opened
-            .await
-            .expect("opening a log does not panic")
-            .map_err(|source| StartError::Log { class, source })?;
-        logs.push(Arc::new(log));
-    }
-    Ok(logs)
-}
-
-fn build_recorder(
-    config: &Config,
-    data: &DataDir,
-    producer_id: &ProducerId,
-    logs: &[Arc<EmbeddedLog>],
-    registry: &mut Registry,
-) -> Result<Recorder, StartError> {
-    let store = Dir::open(&data.evidence())?;
-    // A recorder and a gateway are two producers, so their names differ; 128 characters are the most.
-    let mut name = producer_id.as_str().to_owned();
-    name.truncate(119);
-    let recorder_id = ProducerId::new(&format!("{name}.recorder")).expect("a name with a suffix");
-    let defaults = hoop_recorder::Config::new(&config.cluster, recorder_id);
-    let recorder = hoop_recorder::Config {
-        flush: FlushLimits {
-            bytes: config.recorder.flush_bytes,
-            age: config.recorder.flush_age,
-            ..defaults.flush
-        },
-        terms: config.recorder.keep.clone(),
-        ..defaults
-    };
-    let readers = logs
-        .iter()
-        .map(|log| Arc::clone(log) as Arc<dyn EventReader>)
-        .collect();
-    Ok(Recorder::new(recorder, readers, Arc::new(store), registry)?)
 }
 
 async fn bind_admin(listen: Option<SocketAddr>) -> Result<Option<Admin>, StartError> {

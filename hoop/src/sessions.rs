@@ -131,6 +131,7 @@ async fn activity(data: &DataDir, since: Timestamp, now: Timestamp) -> Result<Ve
         ..Place::default()
     };
     let evidence = find_evidence(&place, None)
+        .await
         .map_err(|failure| Stop::failure(format!("{:#}", failure.error)))?;
     let unreadable = |error: hoop_replayer::evidence::Error| Stop::failure(chain(&error));
     let from = now.plus_micros(-hoop_replayer::activity::OPEN_MICROS_MAX);

@@ -1,14 +1,14 @@
-//! `hoop up`: the pipeline until it is told to stop.
+//! `hoop up`, `hoop proxy`, `hoop recorder`: the pipeline, or a part of it, until it is told to stop.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, LogBackend};
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
-use crate::pipeline::{Pipeline, chain};
+use crate::pipeline::{Parts, Pipeline, ServingGateway, chain};
 
 /// Serves until SIGINT or SIGTERM; SIGHUP reloads the policy; a second signal ends at once.
 ///
@@ -16,12 +16,13 @@ use crate::pipeline::{Pipeline, chain};
 /// When the output cannot be written or signals cannot be had.
 pub async fn run(
     config: Config,
+    parts: Parts,
     environment: &Environment,
     printer: &mut Printer,
 ) -> io::Result<ExitCode> {
     let mut stop = StopSignals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut pipeline = match Pipeline::start(&config, environment).await {
+    let mut pipeline = match Pipeline::start(&config, parts, environment).await {
         Ok(pipeline) => pipeline,
         Err(error) => {
             output::notice(&chain(&error));
@@ -33,14 +34,19 @@ pub async fn run(
         }
     };
     banner(&config, &pipeline, printer)?;
-    let reloader = pipeline.reloader();
-    let asked = tokio::spawn(ask_for_rights(config));
+    let reloader = pipeline.gateway().map(|gateway| gateway.reloader.clone());
+    let asked = pipeline
+        .gateway()
+        .is_some()
+        .then(|| tokio::spawn(ask_for_rights(config)));
     let failed = tokio::select! {
         () = stop.next() => false,
         () = pipeline.failed() => true,
         () = reload(&mut hangup, reloader) => false,
     };
-    asked.abort();
+    if let Some(asked) = asked {
+        asked.abort();
+    }
     if failed {
         output::notice("a part of the pipeline has ended by itself; the log above says why");
         return Ok(ExitCode::Failure);
@@ -95,33 +101,58 @@ impl StopSignals {
 }
 
 /// Reloads the policy at every hang-up, for ever.
-async fn reload(hangup: &mut Signal, reloader: hoop_proxy::PolicyReloader) {
+async fn reload(hangup: &mut Signal, reloader: Option<hoop_proxy::PolicyReloader>) {
     while hangup.recv().await.is_some() {
-        reloader.reload().await;
+        if let Some(reloader) = &reloader {
+            reloader.reload().await;
+        }
     }
     std::future::pending().await
 }
 
 fn banner(config: &Config, pipeline: &Pipeline, printer: &mut Printer) -> io::Result<()> {
-    let data = pipeline.data().root().display().to_string();
-    let entry = |what: &str, value: &str| {
-        let mut line = Line::styled(Look::Dim, what);
-        line.pad_to(10);
-        line.with(Look::Plain, value)
-    };
-    let address = config.public_address(pipeline.address());
-    printer.heading(&format!("hoop is up: https://{address}"))?;
+    match pipeline.gateway() {
+        Some(gateway) => {
+            let address = config.public_address(gateway.address);
+            printer.heading(&format!("hoop is up: https://{address}"))?;
+        }
+        None => printer.heading("hoop records")?,
+    }
     printer.line(&entry("cluster", &config.cluster))?;
-    printer.line(&entry("policy", &pipeline.policy().display().to_string()))?;
-    printer.line(&entry(
-        "evidence",
-        &pipeline.data().evidence().display().to_string(),
-    ))?;
+    if let Some(gateway) = pipeline.gateway() {
+        printer.line(&entry("policy", &gateway.policy.display().to_string()))?;
+    }
+    if !matches!(config.log.backend, LogBackend::Embedded) {
+        printer.line(&entry("log", &config.log.backend.describe()))?;
+    }
+    printer.line(&entry("evidence", &config.evidence_place().to_string()))?;
+    for key in crate::key::public(pipeline.data()) {
+        printer.line(&entry("signed by", &key))?;
+    }
     if let Some(admin) = pipeline.admin_address() {
         printer.line(&entry("metrics", &format!("http://{admin}/metrics")))?;
     }
+    if let Some(gateway) = pipeline.gateway() {
+        how_to_work(config, pipeline, gateway, printer)?;
+    }
+    printer.blank()
+}
+
+fn entry(what: &str, value: &str) -> Line {
+    let mut line = Line::styled(Look::Dim, what);
+    line.pad_to(10);
+    line.with(Look::Plain, value)
+}
+
+fn how_to_work(
+    config: &Config,
+    pipeline: &Pipeline,
+    gateway: &ServingGateway,
+    printer: &mut Printer,
+) -> io::Result<()> {
+    let data = pipeline.data().root().display().to_string();
     printer.heading("Work through it")?;
-    for (name, path) in pipeline.kubeconfigs() {
+    for (name, path) in &gateway.kubeconfigs {
         let command = format!("KUBECONFIG={} kubectl get pods", path.display());
         printer.line(&Line::styled(Look::Name, command).with(Look::Dim, format!("   # {name}")))?;
     }
@@ -130,17 +161,17 @@ fn banner(config: &Config, pipeline: &Pipeline, printer: &mut Printer) -> io::Re
         Look::Name,
         format!("hoop-replay list --data {data}"),
     ))?;
-    if config.policy.is_none() {
-        printer.blank()?;
-        printer.paragraph(
-            "No policy was named, so the default one holds: the group \"administrators\" may do everything, secret \
-             values are masked. The API server still applies its own RBAC to the person; if it answers Forbidden, bind \
-             the group once:",
-        )?;
-        printer.line(&Line::styled(
-            Look::Name,
-            "kubectl create clusterrolebinding hoop-administrators --clusterrole=cluster-admin --group=administrators",
-        ))?;
+    if config.policy.is_some() {
+        return Ok(());
     }
-    printer.blank()
+    printer.blank()?;
+    printer.paragraph(
+        "No policy was named, so the default one holds: the group \"administrators\" may do everything, secret \
+         values are masked. The API server still applies its own RBAC to the person; if it answers Forbidden, bind \
+         the group once:",
+    )?;
+    printer.line(&Line::styled(
+        Look::Name,
+        "kubectl create clusterrolebinding hoop-administrators --clusterrole=cluster-admin --group=administrators",
+    ))
 }

@@ -4,13 +4,15 @@ use std::fs::{File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use hoop_sinks::store::EvidenceStore;
-use hoop_sinks::store::dir::Dir;
+use hoop_schema::Class;
+use hoop_sinks::keys::FileMasterKey;
+use hoop_sinks::store::{self, Access};
 
 use super::Finding;
-use crate::config::Config;
+use crate::config::{Config, LogBackend};
 use crate::data_dir::DataDir;
-use crate::pipeline::{chain, classes};
+use crate::logs::classes;
+use crate::pipeline::{build_encryption, chain};
 
 /// With less free space than this, the first day may fill the disk.
 const FREE_BYTES_COMFORTABLE: u64 = 5 << 30;
@@ -32,8 +34,11 @@ pub(super) async fn probe(config: &Config) -> Vec<(&'static str, Finding)> {
     };
     findings.push(("data", Finding::Good(data.root().display().to_string())));
     findings.push(("disk", free_space(data.root())));
-    findings.push(("log", logs_are_free(&data)));
-    findings.push(("evidence", store(&data).await));
+    let free = logs_are_free(&data, &config.log.backend);
+    findings.push((log_or_spool(&config.log.backend), free));
+    findings.extend(super::brokers::probe(config).await);
+    findings.push(("evidence", evidence(config).await));
+    findings.extend(keys(config).await.map(|finding| ("keys", finding)));
     findings
 }
 
@@ -67,10 +72,21 @@ fn free_space(root: &Path) -> Finding {
     }
 }
 
-/// Whether nobody writes to the logs. A class that has no folder yet is free.
-fn logs_are_free(data: &DataDir) -> Finding {
+fn log_or_spool(backend: &LogBackend) -> &'static str {
+    match backend {
+        LogBackend::Embedded => "log",
+        LogBackend::Nats(_) | LogBackend::Kafka(_) => "spool",
+    }
+}
+
+/// Whether nobody writes to the logs, or to the spools before brokers. A class that has no folder yet is free.
+fn logs_are_free(data: &DataDir, backend: &LogBackend) -> Finding {
+    let folder = match backend {
+        LogBackend::Embedded => data.log(),
+        LogBackend::Nats(_) | LogBackend::Kafka(_) => data.spool(),
+    };
     for class in classes() {
-        let lock = data.log().join(class.as_str()).join("lock");
+        let lock = folder.join(class.as_str()).join("lock");
         let Ok(file) = File::open(&lock) else {
             continue;
         };
@@ -79,7 +95,7 @@ fn logs_are_free(data: &DataDir) -> Finding {
             Err(TryLockError::WouldBlock) => {
                 return Finding::Wrong(format!(
                     "another process writes to {}; stop it first, or choose another data directory",
-                    data.log().display()
+                    folder.display()
                 ));
             }
             Err(TryLockError::Error(error)) => {
@@ -87,16 +103,50 @@ fn logs_are_free(data: &DataDir) -> Finding {
             }
         }
     }
-    Finding::Good(data.log().display().to_string())
+    Finding::Good(folder.display().to_string())
 }
 
-async fn store(data: &DataDir) -> Finding {
-    let probed = match Dir::open(&data.evidence()) {
+async fn evidence(config: &Config) -> Finding {
+    let place = config.evidence_place();
+    let probed = match store::open(&place, Access::Write, &config.evidence_bucket()).await {
         Ok(store) => store.probe().await,
         Err(error) => Err(error),
     };
     match probed {
-        Ok(()) => Finding::Good(data.evidence().display().to_string()),
+        Ok(odd) if odd.is_empty() => Finding::Good(place.to_string()),
+        Ok(odd) => Finding::Odd(odd.join("\n")),
         Err(error) => Finding::Wrong(chain(&error)),
     }
+}
+
+/// Whether content can be encrypted, where that is asked for: the master key, and the store of the keys.
+async fn keys(config: &Config) -> Option<Finding> {
+    let encryption = config.encryption.as_ref()?;
+    let names: Vec<&str> = encryption.classes.iter().map(Class::as_str).collect();
+    if names.is_empty() {
+        let text =
+            "encryption.keys is named, but no class says encrypt_bodies: nothing is encrypted";
+        return Some(Finding::Odd(text.into()));
+    }
+    if let Err(error) = build_encryption(config).await {
+        return Some(Finding::Wrong(chain(&error)));
+    }
+    let place = &encryption.keys;
+    let probed = match store::open(place, Access::Write, &encryption.bucket).await {
+        Ok(store) => store.probe().await,
+        Err(error) => Err(error),
+    };
+    let file = config.master_key();
+    let is_private = FileMasterKey::read(&file).is_ok_and(|master| master.is_private());
+    Some(match probed {
+        Err(error) => Finding::Wrong(chain(&error)),
+        Ok(_) if !is_private => Finding::Odd(format!(
+            "{} can be read by others: chmod 600 {0}",
+            file.display()
+        )),
+        Ok(_) => Finding::Good(format!(
+            "{place}: content of class {} is encrypted",
+            names.join(", ")
+        )),
+    })
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hoop_recorder::{SealConfig, Share};
 use hoop_schema::{Class, EventHash, ProducerId};
+use hoop_sinks::store::{BucketOptions, LockMode, Place};
 
 use super::tree::Reader;
-use super::values::{address, certificate_name, duration, host_and_port, size, truth};
+use super::values::{address, certificate_name, duration, host_and_port, http_url, size, truth};
 use super::{
-    AuthenticationConfig, Config, Environment, GatewayConfig, LogConfig, Overrides, RecorderConfig,
-    Secret, UpstreamConfig, people,
+    AuthenticationConfig, ClassRetention, Config, Environment, EvidenceConfig, GatewayConfig,
+    Overrides, RecorderConfig, Secret, UpstreamConfig, encryption, log, people,
 };
 
 /// Beside the usual port of an API server, so that both fit on one machine; only this machine, until told otherwise.
@@ -21,9 +23,6 @@ const ADMIN_LISTEN: &str = "127.0.0.1:9443";
 
 /// Kubernetes kills a pod after 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-
-/// The least size of a class's log: room for two segments, and a recorder that stood still for a while.
-const LOG_SIZE_MIN: u64 = 256 << 20;
 
 /// The names of the retention classes, each a log of its own.
 pub(crate) const CLASSES: [&str; 3] = ["short", "standard", "long"];
@@ -37,14 +36,18 @@ pub(super) fn read(
 ) -> Config {
     let listen = reader.value("gateway.listen", address);
     let data = path(reader, "data", base);
+    let cluster = reader
+        .value("cluster", cluster)
+        .unwrap_or_else(|| "default".into());
+    let log = log::read(reader, base, &cluster);
+    let retention = retention(reader);
     let mut config = Config {
+        file: None,
         data: overrides
             .data
             .or(data)
             .unwrap_or_else(|| "hoop-data".into()),
-        cluster: reader
-            .value("cluster", cluster)
-            .unwrap_or_else(|| "default".into()),
+        cluster,
         producer_id: reader.value("producer_id", |text| {
             ProducerId::new(text)
                 .map_err(|_| "no name: 1 to 128 characters of A-Z a-z 0-9 . _ -".into())
@@ -72,9 +75,13 @@ pub(super) fn read(
         tokens: path(reader, "tokens", base),
         authentication: authentication(reader, base),
         mask_key: mask_key(reader),
-        log: log(reader),
-        recorder: recorder(reader),
+        log,
+        recorder: recorder(reader, base, environment),
+        evidence: evidence(reader, base, &retention),
+        retention,
+        encryption: None,
     };
+    config.encryption = encryption::read(reader, base, &config);
     config.policy = overrides.policy.or(config.policy);
     if overrides.kubeconfig.is_some() || overrides.context.is_some() {
         let (mut file, mut named) = match config.upstream {
@@ -131,7 +138,7 @@ fn cluster(text: &str) -> Result<String, String> {
     Err("no name of a cluster: 1 to 253 characters".into())
 }
 
-fn path(reader: &mut Reader, key: &str, base: &Path) -> Option<PathBuf> {
+pub(super) fn path(reader: &mut Reader, key: &str, base: &Path) -> Option<PathBuf> {
     reader.value(key, |text| match text {
         "" => Err("no path".into()),
         text => Ok(base.join(text)),
@@ -174,36 +181,125 @@ fn upstream(reader: &mut Reader, base: &Path, environment: &Environment) -> Upst
     }
 }
 
-fn log(reader: &mut Reader) -> LogConfig {
-    let defaults = hoop_sinks::log::embedded::Options::default();
-    let large_enough = |text: &str| match size(text)? {
-        bytes if bytes < LOG_SIZE_MIN => Err("too little: at least 256MiB".into()),
-        bytes => Ok(bytes),
-    };
-    LogConfig {
-        size_max: reader
-            .value("log.size_max", large_enough)
-            .unwrap_or(defaults.size_max),
-        age_max: reader
-            .value("log.age_max", duration)
-            .unwrap_or(defaults.age_max),
-    }
-}
-
-fn recorder(reader: &mut Reader) -> RecorderConfig {
+fn recorder(reader: &mut Reader, base: &Path, environment: &Environment) -> RecorderConfig {
     let bytes = reader.value("recorder.flush_bytes", size);
-    let mut keep = BTreeMap::new();
-    for name in CLASSES {
-        let term = reader.value(&format!("recorder.keep.{name}"), duration);
-        keep.extend(term.map(|term| (Class::new(name).expect("a class of ours"), term)));
-    }
     RecorderConfig {
+        share: reader
+            .value("recorder.share", |text| share(text, environment))
+            .unwrap_or(Share::ALL),
+        takeover_after: reader
+            .value("recorder.takeover_after", duration)
+            .unwrap_or(hoop_recorder::config::TAKEOVER_AFTER),
         flush_bytes: bytes
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(hoop_recorder::config::FLUSH_BYTES),
         flush_age: reader
             .value("recorder.flush_age", duration)
             .unwrap_or(hoop_recorder::config::FLUSH_AGE),
-        keep,
+        hole_open_time: reader
+            .value("recorder.hole_open_time", duration)
+            .unwrap_or(hoop_recorder::config::HOLE_OPEN_TIME),
+        signing_key: path(reader, "recorder.signing_key", base),
+        previous_signing_key: path(reader, "recorder.previous_signing_key", base),
+        seal: seal(reader),
+    }
+}
+
+fn seal(reader: &mut Reader) -> SealConfig {
+    let defaults = SealConfig::default();
+    SealConfig {
+        enabled: reader
+            .value("recorder.seal.enabled", truth)
+            .unwrap_or(defaults.enabled),
+        after: reader
+            .value("recorder.seal.after", duration)
+            .unwrap_or(defaults.after),
+        grace: reader
+            .value("recorder.seal.grace", duration)
+            .unwrap_or(defaults.grace),
+        ..defaults
+    }
+}
+
+/// A share: `2/3`, or `ordinal/3` for the one that the number at the end of this machine's name says, from 0, as the pods
+/// of a StatefulSet have it.
+fn share(text: &str, environment: &Environment) -> Result<Share, String> {
+    let Some(of) = text.strip_prefix("ordinal/") else {
+        return text.parse().map_err(|_| {
+            "no share: write N/M, such as 2/3 for the second of three, or ordinal/M".into()
+        });
+    };
+    let name = environment.get("HOSTNAME").map_or("", String::as_str);
+    let digits = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let ordinal = name[digits..].parse::<u32>().ok();
+    let share =
+        ordinal.and_then(|ordinal| Share::new(ordinal.checked_add(1)?, of.parse().ok()?).ok());
+    share.ok_or_else(|| {
+        format!("no share: {name:?}, the name of this machine, does not end with a number below that of the recorders")
+    })
+}
+
+fn retention(reader: &mut Reader) -> BTreeMap<Class, ClassRetention> {
+    let mut retention = BTreeMap::new();
+    for name in CLASSES {
+        let term = reader.value(&format!("retention.{name}.term"), duration);
+        let mode = reader
+            .value(&format!("retention.{name}.mode"), |text| match text {
+                "none" => Ok(None),
+                "governance" => Ok(Some(LockMode::Governance)),
+                "compliance" => Ok(Some(LockMode::Compliance)),
+                _ => Err("neither none, governance nor compliance".into()),
+            })
+            .flatten();
+        match term {
+            Some(term) => {
+                let class = Class::new(name).expect("a class of ours");
+                retention.insert(class, ClassRetention { term, mode });
+            }
+            None if mode.is_some() => reader.note(
+                0,
+                format!("retention.{name}: a mode locks until a term is over; set retention.{name}.term too"),
+            ),
+            None => {}
+        }
+    }
+    retention
+}
+
+fn evidence(
+    reader: &mut Reader,
+    base: &Path,
+    retention: &BTreeMap<Class, ClassRetention>,
+) -> EvidenceConfig {
+    let place = reader.value("evidence.place", |text| match text.parse() {
+        Ok(Place::Dir(root)) => Ok(Place::Dir(base.join(root))),
+        Ok(place) => Ok(place),
+        Err(_) => Err("no place for evidence: write a directory, or s3://BUCKET/PREFIX".into()),
+    });
+    let locks = retention.values().any(|kept| kept.mode.is_some());
+    if locks && !matches!(place, Some(Place::Bucket(_))) {
+        reader.note(
+            0,
+            "retention: only a bucket with Object Lock can lock; name one with evidence.place, or set the modes to none".into(),
+        );
+    }
+    let object_lock = reader.value("evidence.object_lock", truth);
+    if locks && object_lock == Some(false) {
+        reader.note(
+            0,
+            "evidence.object_lock: false does not go with a retention mode; remove one of them"
+                .into(),
+        );
+    }
+    EvidenceConfig {
+        place,
+        bucket: BucketOptions {
+            endpoint: reader.value("evidence.endpoint", http_url),
+            region: reader.value("evidence.region", |text| Ok(text.to_owned())),
+            path_style: reader.value("evidence.path_style", truth),
+            credentials_file: path(reader, "evidence.credentials_file", base),
+            object_lock: object_lock.unwrap_or(locks),
+            terms: None,
+        },
     }
 }

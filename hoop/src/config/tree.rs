@@ -38,6 +38,11 @@ impl Reader {
         reader
     }
 
+    /// The line of a key, where the file has it.
+    pub(super) fn line(&self, path: &str) -> Option<u64> {
+        self.find(path).map(|node| node.line)
+    }
+
     /// Notes a mistake.
     pub(super) fn note(&mut self, line: u64, message: String) {
         self.mistakes.note(line, message);

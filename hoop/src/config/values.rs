@@ -1,6 +1,7 @@
 //! What values look like: durations, sizes, addresses. An error completes the sentence "… is".
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A duration with its unit.
@@ -88,6 +89,21 @@ pub(super) fn is_host_name(text: &str) -> bool {
 }
 
 /// `true` or `false`.
+/// A number of things, at least one.
+pub(super) fn count(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "no number from 1 on".into())
+}
+
 pub(super) fn truth(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "neither true nor false".into())
+}
+
+/// The URL of a server.
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let parsed = url::Url::parse(text).ok();
+    let fits = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if fits {
+        return Ok(text.to_owned());
+    }
+    Err("no URL of a server, such as https://minio.example.com:9000".into())
 }

@@ -14,10 +14,11 @@ mod tally;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use hoop_proxy::policy::{Answer, Policy};
-use hoop_replayer::cli::{FilterArgs, Place, find_evidence};
+use hoop_replayer::cli::{FilterArgs, Place, find_contents, find_evidence};
 use hoop_replayer::evidence::Days;
 use hoop_replayer::exit::Failure;
 use hoop_replayer::filter::Filter;
@@ -109,14 +110,16 @@ async fn replayed(
     printer: &Printer,
 ) -> Result<Tally, Failure> {
     let default_data = environment.get("HOOP_DATA").map(PathBuf::from);
-    let evidence = find_evidence(&args.place, default_data.as_deref())?;
+    let evidence = find_evidence(&args.place, default_data.as_deref()).await?;
     let clock = Clock {
         now: Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()),
         zone: TimeZone::system(),
     };
     let filter = args.filter.filter(&clock)?;
     let days = Days::between(filter.since, filter.until);
-    let view = View::open(evidence, &days).await?;
+    let contents = find_contents(&args.place, default_data.as_deref(), &evidence).await?;
+    let mut view = View::open(evidence, &days).await?;
+    view.contents = Some(Arc::new(contents));
     for damage in view.tail_damage() {
         output::notice(&damage);
     }
@@ -135,7 +138,7 @@ async fn scanned(
     let damaged = view
         .scan::<Failure>(filter, None, Order::Session, &mut progress, |entry, row| {
             if &*row.kind == "intent" {
-                match hoop_schema::bytes::decode(&entry.bytes) {
+                match hoop_schema::bytes::decode(entry.shown()) {
                     Ok(event) => {
                         if let Kind::Intent(intent) = &event.kind {
                             let outcome = again::decide(policy, intent, webhooks);

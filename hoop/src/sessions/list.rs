@@ -140,21 +140,15 @@ fn ending_of<'a>(session: &Activity, ended: &'a [Ending]) -> Option<&'a Ending> 
 
 fn table(listed: &[Listed<'_>], clock: &Clock) -> Table {
     let digits = short_id_digits(listed.iter().map(|l| &l.session.summary.session_id));
-    let column = |title, right, width_min, optional| Column {
-        title,
-        right,
-        width_min,
-        optional,
-    };
     let mut table = Table::new(vec![
-        column("SESSION", false, digits, false),
-        column("USER", false, 10, false),
-        column("LOGIN", false, LOGIN_CHARACTERS, false),
-        column("STATE", false, 5, false),
-        column("LAST", true, 6, false),
-        column("SINCE", false, 12, true),
-        column("WHAT", false, 16, false),
-        column("FROM", false, 15, true),
+        Column::new("SESSION", digits),
+        Column::new("USER", 10),
+        Column::new("LOGIN", LOGIN_CHARACTERS),
+        Column::new("STATE", 5),
+        Column::new("LAST", 6).right(),
+        Column::new("SINCE", 12).optional(),
+        Column::new("WHAT", 16),
+        Column::new("FROM", 15).optional(),
     ]);
     for listed in listed {
         table.row(cells(listed, digits, clock));

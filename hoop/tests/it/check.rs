@@ -240,3 +240,50 @@ async fn webhooks_of_the_policy_are_connected_to() {
     assert!(text.contains("cannot be reached"), "{text}");
     assert!(text.contains("1 thing is wrong"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_encryption_of_content_is_made_sure_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_cluster, kubeconfig) = cluster(folder).await;
+    let configure_with = |more: &str| {
+        configure(folder, &kubeconfig);
+        let file = folder.join("hoop.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{more}")).unwrap();
+    };
+    let check = async || run(&mut hoop(folder, &["check", "--config", "hoop.yaml"])).await;
+    let wanted = "retention: {short: {encrypt_bodies: true}}\n";
+    configure_with(wanted);
+    let (code, _, stderr) = check().await;
+    assert_eq!(code, 64);
+    assert!(stderr.contains("name one with encryption.keys"), "{stderr}");
+    configure_with(&format!("{wanted}encryption: {{keys: d/evidence/keys}}\n"));
+    let (code, _, stderr) = check().await;
+    assert_eq!(code, 64);
+    assert!(
+        stderr.contains("in the same place as the evidence"),
+        "{stderr}"
+    );
+
+    configure_with(&format!("{wanted}encryption: {{keys: d/keys}}\n"));
+    let (code, text, _) = check().await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("cannot read the master key"), "{text}");
+    let make = ["key", "master", "--config", "hoop.yaml"];
+    let (code, made, _) = run(&mut hoop(folder, &make)).await;
+    assert_eq!(code, 0, "{made}");
+    let (code, again, _) = run(&mut hoop(folder, &make)).await;
+    assert_eq!((code, &again), (0, &made), "it is made once");
+    let (code, text, _) = check().await;
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("content of class short is encrypted"),
+        "{text}"
+    );
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(folder.join("d/master.key"), mode).unwrap();
+    let (code, text, _) = check().await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("can be read by others: chmod 600"), "{text}");
+}

@@ -14,4 +14,5 @@ mod policy;
 mod policy_replay;
 mod process;
 mod sessions;
+mod store;
 mod up;

@@ -156,6 +156,7 @@ fn sent(intent: &Intent) -> Sent<'_> {
             Err(_) => Sent::Unknown("the record has in a form that cannot be read"),
         },
         (BodyEncoding::Chunks, _) => Sent::Unknown("is recorded in pieces"),
+        (BodyEncoding::Encrypted, _) => Sent::Unknown("is encrypted in the record"),
         _ => Sent::Unknown("the record has in a form that cannot be read"),
     }
 }

@@ -61,30 +61,20 @@ fn groups(tally: &Tally, change: Change, printer: &mut Printer) -> io::Result<()
         return Ok(());
     }
     printer.heading(words(change))?;
-    let column = |title, right, width_min, optional| Column {
-        title,
-        right,
-        width_min,
-        optional,
+    let reason = if change == Change::CannotSay {
+        "WHY"
+    } else {
+        "NOW"
     };
     let mut table = Table::new(vec![
-        column("COUNT", true, 9, false),
-        column("WHO", false, 10, false),
-        column("VERB", false, 6, false),
-        column("RESOURCE", false, 12, false),
-        column("NAMESPACE", false, 9, false),
-        column(
-            if change == Change::CannotSay {
-                "WHY"
-            } else {
-                "NOW"
-            },
-            false,
-            24,
-            false,
-        ),
-        column("FOR INSTANCE", false, SESSION_DIGITS, false),
-        column("WAS", false, 24, true),
+        Column::new("COUNT", 9).right(),
+        Column::new("WHO", 10),
+        Column::new("VERB", 6),
+        Column::new("RESOURCE", 12),
+        Column::new("NAMESPACE", 9),
+        Column::new(reason, 24),
+        Column::new("FOR INSTANCE", SESSION_DIGITS),
+        Column::new("WAS", 24).optional(),
     ]);
     for (group, seen) in groups.iter().take(SHOWN_MAX) {
         table.row(cells(group, seen, look(change)));
