@@ -6,8 +6,13 @@
 //!   kubernetes-<hash of its sources>/     testbed: etcd, kube-apiserver, kubectl … in one program
 //!   kubectl-<version>/                    the oldest kubectl that is tried
 //!   helm-<version>/                       helm
+//!   tlogcheck-<hash of its sources>/      what proves transparency logs with Go's own implementation
 //!   keycloak-<version>/                   Keycloak, unpacked
-//!   duckdb-<version>/, kubernetes-<version of the Python client>/
+//!   minio-<version>/                      MinIO
+//!   nats-server-<version>/                NATS with JetStream
+//!   nats-<version>/                       its command line
+//!   kafka-<version>/                      libraries of Kafka and its tools
+//!   duckdb-<version>/, pyspark-<version>/ …  packages of Python
 //!   runs/<process id>-<start>/            state of one test run: data, certificates, logs, process ids
 //! ```
 //! Promise: nothing of a test run outlives it. A server holds a pipe to its test run and ends with it; whatever is
@@ -19,17 +24,26 @@ mod build;
 mod cache;
 mod certificates;
 mod clients;
+pub mod fault_proxy;
+mod kafka;
 mod keycloak;
+mod minio;
+mod nats;
 mod node;
 mod process;
 mod progress;
 
 pub use api_server::ApiServer;
-pub use clients::{Answer, Helm, Kubectl, Python};
+pub use clients::{Answer, Helm, Kubectl, Python, tlogcheck};
+pub use fault_proxy::{Fault, FaultProxy};
+pub use kafka::Kafka;
 pub use keycloak::Keycloak;
+pub use minio::Minio;
+pub use nats::{Nats, NatsCluster, NatsIdentities, nats_client};
 pub use node::{IMAGE, LATER_IMAGE, NODE, Node};
 pub use process::{Run, Server, free_port};
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A part of the test bed that a test cannot do without.
@@ -37,14 +51,39 @@ use std::process::{Command, Stdio};
 pub enum Need {
     /// etcd, kube-apiserver and kubectl.
     Kubernetes,
+    /// NATS.
+    Nats,
     /// A kubelet that runs pods.
     Node,
     /// helm.
     Helm,
+    /// The reference tools of transparency logs.
+    Tlog,
     /// Keycloak, and a browser in Python.
     Keycloak,
+    /// MinIO.
+    Minio,
     /// Python with packages of its own.
     Python,
+    /// Kafka.
+    Kafka,
+    /// Spark, and the Java it runs on.
+    Spark,
+    /// A library that gives a process another time: [`libfaketime`].
+    Faketime,
+}
+
+/// `libfaketime`, where the packages of distributions put it.
+pub fn libfaketime() -> Option<PathBuf> {
+    let folders = [
+        "x86_64-linux-gnu/faketime",
+        "aarch64-linux-gnu/faketime",
+        "faketime",
+    ];
+    let mut places = folders.iter().flat_map(|folder| {
+        ["/usr/lib", "/usr/lib64"].map(|lib| Path::new(lib).join(folder).join("libfaketimeMT.so.1"))
+    });
+    places.find(|file| file.exists())
 }
 
 impl Need {
@@ -59,7 +98,7 @@ impl Need {
                 .is_ok_and(|status| status.success())
         };
         match self {
-            Self::Kubernetes | Self::Helm => {
+            Self::Kubernetes | Self::Helm | Self::Minio | Self::Nats | Self::Tlog => {
                 (!runs("go", &["version"])).then_some("Go is not on the PATH")
             }
             Self::Node => node::lacking(),
@@ -67,6 +106,14 @@ impl Need {
                 || !runs("mvn", &["--version"])
                 || !runs("python3", &["--version"]))
             .then_some("Java 17 with Maven, and Python 3, are not on the PATH"),
+            Self::Kafka => (!runs("java", &["-version"]) || !runs("mvn", &["--version"]))
+                .then_some("Java 17 with Maven is not on the PATH"),
+            Self::Spark => (!runs("java", &["-version"])
+                || !runs("python3", &["-m", "pip", "--version"]))
+            .then_some("Java 17, and Python 3 with pip, are not on the PATH"),
+            Self::Faketime => libfaketime()
+                .is_none()
+                .then_some("libfaketime is not installed"),
             Self::Python => (!runs("python3", &["-m", "pip", "--version"]))
                 .then_some("Python 3 with pip is not on the PATH"),
         }

@@ -282,9 +282,46 @@ fn nothing_that_is_banned_gets_into_a_build() {
         .collect();
     assert!(names.contains("aws-lc-rs"), "the one TLS crypto provider");
     for banned in denied_or_allowed("deny") {
-        assert!(
-            !names.contains(banned.as_str()),
-            "{banned}: cargo tree --target all -i {banned}"
-        );
+        if names.contains(banned.as_str()) {
+            let users = direct_users(&banned);
+            assert_eq!(
+                users,
+                wrappers(&banned),
+                "cargo tree --target all -i {banned}"
+            );
+        }
     }
+}
+
+/// Those that `deny.toml` lets use what is banned for all others.
+fn wrappers(banned: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let begin = format!("    {{ crate = \"{banned}\"");
+    let line = text.lines().find(|line| line.starts_with(&begin)).unwrap();
+    let list = line.split_once("wrappers = [").map(|(_, rest)| rest);
+    let list = list
+        .and_then(|rest| rest.split(']').next())
+        .unwrap_or_default();
+    list.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn direct_users(name: &str) -> BTreeSet<String> {
+    let metadata = metadata(true);
+    let nodes = metadata.resolve.as_ref().unwrap().nodes.iter();
+    let ids = metadata
+        .packages
+        .iter()
+        .filter(|package| package.name.as_str() == name);
+    let ids: BTreeSet<_> = ids.map(|package| &package.id).collect();
+    let users = nodes.filter(|node| node.dependencies.iter().any(|id| ids.contains(id)));
+    let users: BTreeSet<_> = users.map(|node| &node.id).collect();
+    let users = metadata
+        .packages
+        .iter()
+        .filter(|package| users.contains(&package.id));
+    users.map(|package| package.name.to_string()).collect()
 }

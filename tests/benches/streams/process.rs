@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+/// Seconds until a process that should have nothing to do must be idle.
+const IDLE_SECONDS: u32 = 120;
 
 /// Clock ticks per second in /proc: 100 on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
@@ -15,6 +18,18 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     let fields: Vec<&str> = after.split(' ').collect();
     let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// Waits until a process uses less than a fiftieth of a processor for a second.
+pub(crate) fn until_idle(pid: u32) -> Result<()> {
+    for _ in 0..IDLE_SECONDS {
+        let before = cpu(pid)?;
+        std::thread::sleep(Duration::from_secs(1));
+        if cpu(pid)?.saturating_sub(before) < Duration::from_millis(20) {
+            return Ok(());
+        }
+    }
+    bail!("the process {pid} is still busy after {IDLE_SECONDS} s")
 }
 
 /// A line of a process's status that counts kB, such as `VmRSS`, in MiB.

@@ -25,6 +25,14 @@ const MODULE_FILES: [(&str, &[u8]); 3] = [
     ),
 ];
 
+/// The checker of transparency logs, and its files by name.
+const TLOGCHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/tlog");
+const TLOGCHECK_FILES: [(&str, &[u8]); 3] = [
+    ("go.mod", include_bytes!("../../testbed/tlog/go.mod")),
+    ("go.sum", include_bytes!("../../testbed/tlog/go.sum")),
+    ("main.go", include_bytes!("../../testbed/tlog/main.go")),
+];
+
 /// The oldest kubectl that the tests try, as a folder of this package and its version.
 const KUBECTL_OLDEST: (&str, &str) = (
     concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/kubectl-oldest"),
@@ -37,16 +45,41 @@ const VERSION_PACKAGE: &str = "k8s.io/component-base/version";
 /// helm, as a Go module.
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
 
+/// MinIO, as a Go module.
+const MINIO: (&str, &str) = (
+    "github.com/minio/minio",
+    "v0.0.0-20260212201848-7aac2a2c5b7c",
+);
+/// NATS, as a Go module.
+const NATS_SERVER: (&str, &str) = ("github.com/nats-io/nats-server/v2", "v2.15.2");
+
+/// The command line of NATS, as a Go module.
+const NATS_CLIENT: (&str, &str) = ("github.com/nats-io/natscli/nats", "v0.5.1");
+
 /// Keycloak, as a Maven artefact, and the SHA-256 of its archive.
 const KEYCLOAK_VERSION: &str = "26.4.0";
 const KEYCLOAK_SHA256: &str = "9fe5f9213ecf83f24b53b27409f3e0f20e10edce36aaa0828778a57c80f07a87";
 
+/// Kafka and its tools, as Maven artefacts: the version is that of the file.
+const KAFKA_POM: &str = include_str!("../../testbed/kafka/pom.xml");
+const KAFKA_VERSION: &str = "4.1.1";
+
 /// What fetches artefacts from Maven's repositories.
 const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy";
 
-/// DuckDB, and the client of Kubernetes, as Python packages.
+/// What fetches an artefact with all that it needs.
+const MAVEN_COPY_DEPENDENCIES: &str =
+    "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// Python packages: DuckDB, Arrow's readers of Parquet, Spark, what translates SQL between engines, and the clients of
+/// Kubernetes, Kafka and NATS.
 pub(crate) const DUCKDB: (&str, &str) = ("duckdb", "2.0.0");
+pub(crate) const PYARROW: (&str, &str) = ("pyarrow", "26.0.1");
+pub(crate) const PYSPARK: (&str, &str) = ("pyspark", "4.3.0");
+pub(crate) const SQLGLOT: (&str, &str) = ("sqlglot", "30.30.0");
 pub(crate) const PYTHON_KUBERNETES: (&str, &str) = ("kubernetes", "36.0.3");
+pub(crate) const PYTHON_KAFKA: (&str, &str) = ("confluent-kafka", "2.16.1");
+pub(crate) const PYTHON_NATS: (&str, &str) = ("nats-py", "2.16.0");
 
 /// Lines of a compiler that are kept for the report of a failure.
 const LINES_KEPT: usize = 30;
@@ -56,7 +89,8 @@ const LINES_WAITING: usize = 256;
 
 /// The program with etcd, kube-apiserver and kubectl in it.
 pub(crate) fn kubernetes() -> Result<PathBuf> {
-    let folder = cache::made_once(&format!("kubernetes-{}", module_hash()), |folder| {
+    let name = format!("kubernetes-{}", module_hash(&MODULE_FILES));
+    let folder = cache::made_once(&name, |folder| {
         let mut list = go_in_module();
         list.args([
             "list",
@@ -111,20 +145,58 @@ fn version_flags(version: &str) -> String {
     )
 }
 
+/// The program that proves a transparency log with Go's own implementation of it.
+pub(crate) fn tlogcheck() -> Result<PathBuf> {
+    let name = format!("tlogcheck-{}", module_hash(&TLOGCHECK_FILES));
+    let folder = cache::made_once(&name, |folder| {
+        let mut build = go_in(TLOGCHECK);
+        build
+            .args(["build", "-v", "-trimpath", "-buildvcs=false", "-o"])
+            .arg(folder.join("tlogcheck"))
+            .arg(".");
+        run("building the checker of transparency logs", 0, &mut build)?;
+        Ok(())
+    })?;
+    Ok(folder.join("tlogcheck"))
+}
+
 /// The program helm.
 pub(crate) fn helm() -> Result<PathBuf> {
-    let (package, version) = HELM;
-    let folder = cache::made_once(&format!("helm-{version}"), |folder| {
+    installed(HELM, "helm", "building helm (1 to 3 minutes)")
+}
+
+/// The program nats-server.
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    installed(
+        NATS_SERVER,
+        "nats-server",
+        "building nats-server (1 minute)",
+    )
+}
+
+/// The program nats, the command line of its administrators.
+pub(crate) fn nats_client() -> Result<PathBuf> {
+    installed(NATS_CLIENT, "nats", "building natscli (2 minutes)")
+}
+
+/// The program that a Go package of some version makes.
+fn installed((package, version): (&str, &str), name: &str, what: &str) -> Result<PathBuf> {
+    let folder = cache::made_once(&format!("{name}-{version}"), |folder| {
         let mut install = Command::new("go");
         install
             .args(["install", "-v", "-trimpath"])
             .arg(format!("{package}@{version}"))
             .env("GOBIN", folder)
             .env("CGO_ENABLED", "0");
-        run("building helm (1 to 3 minutes)", 0, &mut install)?;
+        run(what, 0, &mut install)?;
         Ok(())
     })?;
-    Ok(folder.join("helm"))
+    Ok(folder.join(name))
+}
+
+/// The program minio.
+pub(crate) fn minio() -> Result<PathBuf> {
+    installed(MINIO, "minio", "building MinIO (3 to 6 minutes)")
 }
 
 /// The folder of Keycloak, unpacked and made ready to start with a database in memory.
@@ -168,6 +240,30 @@ pub(crate) fn keycloak() -> Result<PathBuf> {
     })
 }
 
+/// The folder of Kafka, with its libraries in `libs`.
+pub(crate) fn kafka() -> Result<PathBuf> {
+    cache::made_once(&format!("kafka-{KAFKA_VERSION}"), |folder| {
+        let pom = folder.join("pom.xml");
+        std::fs::write(&pom, KAFKA_POM)?;
+        let mut fetch = Command::new("mvn");
+        fetch
+            .args([
+                "--batch-mode",
+                "--no-transfer-progress",
+                "--quiet",
+                "--file",
+            ])
+            .arg(&pom)
+            .arg(MAVEN_COPY_DEPENDENCIES)
+            .arg(format!(
+                "-DoutputDirectory={}",
+                folder.join("libs").display()
+            ));
+        run("fetching Kafka (50 MB)", 0, &mut fetch)?;
+        Ok(())
+    })
+}
+
 /// A folder of Python packages with this one in it.
 pub(crate) fn python_package((name, version): (&str, &str)) -> Result<PathBuf> {
     // A folder of packages and not a virtual environment: that one cannot be renamed when it is done.
@@ -198,10 +294,10 @@ fn file_hash(path: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// What the module's files are, so that a change of them builds anew.
-fn module_hash() -> String {
+/// What a module's files are, so that a change of them builds anew.
+fn module_hash(files: &[(&str, &[u8])]) -> String {
     let mut hash = Sha256::new();
-    for (name, content) in MODULE_FILES {
+    for (name, content) in files {
         hash.update(format!("{name} {}\n", content.len()));
         hash.update(content);
     }
@@ -286,6 +382,12 @@ mod tests {
     #[test]
     fn the_version_of_kubernetes_is_that_of_the_module() {
         assert!(kubernetes_version().unwrap().starts_with("1."));
+    }
+
+    #[test]
+    fn the_version_of_kafka_is_that_of_the_file() {
+        let version = format!("<version>{KAFKA_VERSION}</version>");
+        assert_eq!(KAFKA_POM.matches(&version).count(), 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::build;
+use super::process::{Run, Server};
 
 /// What a command said and how it ended.
 #[derive(Debug, Clone)]
@@ -210,10 +211,21 @@ impl Helm {
     }
 }
 
-/// Python with a package.
+/// What Go's own implementation of signed notes and tiled logs has to say of the transparency log in `folder`, whose key
+/// is `vkey`; built if need be.
+///
+/// # Errors
+/// When it cannot be built or started.
+pub fn tlogcheck(folder: &Path, vkey: &str) -> Result<Answer> {
+    let mut command = Command::new(build::tlogcheck()?);
+    command.arg(folder).arg(vkey);
+    Answer::of(&mut command, "")
+}
+
+/// Python with packages.
 #[derive(Debug, Clone)]
 pub struct Python {
-    packages: PathBuf,
+    packages: Vec<PathBuf>,
 }
 
 impl Python {
@@ -222,8 +234,20 @@ impl Python {
     /// # Errors
     /// When it cannot be fetched.
     pub fn with_duckdb() -> Result<Self> {
-        let packages = build::python_package(build::DUCKDB)?;
-        Ok(Self { packages })
+        Self::with(&[build::DUCKDB])
+    }
+
+    /// Python with DuckDB, pyarrow, Spark and a translator of SQL, fetched if need be.
+    ///
+    /// # Errors
+    /// When they cannot be fetched.
+    pub fn with_query_engines() -> Result<Self> {
+        Self::with(&[
+            build::DUCKDB,
+            build::PYARROW,
+            build::PYSPARK,
+            build::SQLGLOT,
+        ])
     }
 
     /// Python with the client of Kubernetes, fetched if need be.
@@ -231,8 +255,37 @@ impl Python {
     /// # Errors
     /// When it cannot be fetched.
     pub fn with_kubernetes() -> Result<Self> {
-        let packages = build::python_package(build::PYTHON_KUBERNETES)?;
-        Ok(Self { packages })
+        Self::with(&[build::PYTHON_KUBERNETES])
+    }
+
+    /// Python with the clients of Kafka and NATS, fetched if need be.
+    ///
+    /// # Errors
+    /// When they cannot be fetched.
+    pub fn with_brokers() -> Result<Self> {
+        Self::with(&[build::PYTHON_KAFKA, build::PYTHON_NATS])
+    }
+
+    fn with(packages: &[(&str, &str)]) -> Result<Self> {
+        let packages = packages
+            .iter()
+            .map(|package| build::python_package(*package));
+        Ok(Self {
+            packages: packages.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Starts the program in this file and lets it run; what it prints is in its log.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, run: &Run, name: &str, file: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut command = Command::new("python3");
+        command
+            .arg(file)
+            .args(arguments)
+            .env("PYTHONPATH", std::env::join_paths(&self.packages)?);
+        Server::start(run, name, &mut command)
     }
 
     /// Runs a program and returns what it printed.
@@ -240,11 +293,19 @@ impl Python {
     /// # Errors
     /// When it fails.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        self.run_with(program, arguments, "")
+    }
+
+    /// Runs a program with `input` as its standard input and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run_with(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new("python3");
         command
             .args(["-c", program])
             .args(arguments)
-            .env("PYTHONPATH", &self.packages);
-        Answer::of(&mut command, "")?.expect_success()
+            .env("PYTHONPATH", std::env::join_paths(&self.packages)?);
+        Answer::of(&mut command, input)?.expect_success()
     }
 }

@@ -102,10 +102,24 @@ impl Server {
     /// # Errors
     /// When it cannot be waited for.
     pub fn terminate(&mut self) -> Result<std::process::ExitStatus> {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM).ok();
-        }
+        self.signal(Signal::TERM);
         Ok(self.child.wait()?)
+    }
+
+    /// Lets it stand still, with SIGSTOP.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on, with SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, signal).ok();
+        }
     }
 }
 

@@ -43,6 +43,13 @@ pub(crate) async fn work(kubeconfig: &Path, count: usize) -> Result<Vec<String>>
     Ok(ids)
 }
 
+/// What one GET is answered with.
+pub(crate) async fn status(kubeconfig: &Path) -> Result<http::StatusCode> {
+    let client = connect(kubeconfig).await?;
+    let request = http::Request::get(TARGETS[0]).body(Body::empty())?;
+    Ok(client.send(request).await?.status())
+}
+
 /// Makes requests until one is not answered, and returns the audit ids of those that were.
 pub(crate) async fn work_until_refused(kubeconfig: PathBuf) -> Result<Vec<String>> {
     let client = connect(&kubeconfig).await?;

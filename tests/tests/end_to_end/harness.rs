@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Result, anyhow};
-use hoop_tests::testbed::{self, ApiServer, Keycloak, Need, Run};
+use hoop_tests::testbed::{self, ApiServer, Kafka, Keycloak, Minio, Nats, Need, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::compatibility;
@@ -20,7 +20,7 @@ const TESTS_AT_ONCE: usize = 4;
 pub(crate) struct Test {
     name: &'static str,
     needs: &'static [Need],
-    body: fn() -> Result<()>,
+    body: Arc<dyn Fn() -> Result<()> + Send + Sync>,
     alone: bool,
 }
 
@@ -28,12 +28,12 @@ impl Test {
     pub(crate) fn new(
         name: &'static str,
         needs: &'static [Need],
-        body: fn() -> Result<()>,
+        body: impl Fn() -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name,
             needs,
-            body,
+            body: Arc::new(body),
             alone: false,
         }
     }
@@ -129,6 +129,40 @@ pub(crate) fn keycloak() -> Result<Arc<Keycloak>> {
     started.clone().map_err(|error| anyhow!(error))
 }
 
+/// A server that tests share and that stands apart from the rest, since nobody else waits for it; or why there is none.
+type Apart<T> = Mutex<Option<Result<Arc<T>, String>>>;
+
+static MINIO: Apart<Minio> = Mutex::new(None);
+static NATS: Apart<Nats> = Mutex::new(None);
+static KAFKA: Apart<Kafka> = Mutex::new(None);
+
+/// MinIO, for all tests of this run.
+pub(crate) fn minio() -> Result<Arc<Minio>> {
+    apart(&MINIO, Minio::start)
+}
+
+/// A NATS server, for all tests that do not stop it.
+pub(crate) fn nats() -> Result<Arc<Nats>> {
+    apart(&NATS, |run| Nats::start(run, "nats", ""))
+}
+
+/// One broker of Kafka, for all tests that do not stop it.
+pub(crate) fn kafka() -> Result<Arc<Kafka>> {
+    apart(&KAFKA, |run| Kafka::start(run, "kafka", 1, &[]))
+}
+
+/// The first caller starts it, the others wait.
+fn apart<T>(server: &Apart<T>, start: impl FnOnce(&Run) -> Result<T>) -> Result<Arc<T>> {
+    let run = this_run()?;
+    let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = server.get_or_insert_with(|| {
+        start(&run)
+            .map(Arc::new)
+            .map_err(|error| format!("{error:#}"))
+    });
+    started.clone().map_err(|error| anyhow!(error))
+}
+
 /// `hoop up` in front of the API server, for all tests that do not stop it.
 pub(crate) fn pipeline() -> Result<Arc<Pipeline>> {
     let (server, run) = (api_server()?, this_run()?);
@@ -216,10 +250,13 @@ pub(crate) fn run(mut tests: Vec<Test>) -> ExitCode {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
+    MINIO.lock().unwrap_or_else(PoisonError::into_inner).take();
     KEYCLOAK
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
+    NATS.lock().unwrap_or_else(PoisonError::into_inner).take();
+    KAFKA.lock().unwrap_or_else(PoisonError::into_inner).take();
     SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
     summarize(&skipped);
     let everything_ran = conclusion.num_filtered_out == 0

@@ -1,4 +1,4 @@
-//! The whole pipeline under test: `hoop up` as a process of its own, in front of some cluster.
+//! The pipeline under test: `hoop up`, or a part of it, as a process of its own, in front of some cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hoop_proxy::sample_cluster::SampleCluster;
-use hoop_tests::testbed::{Answer, ApiServer, Kubectl, Run, Server};
+use hoop_tests::testbed::{Answer, ApiServer, Kubectl, Run, Server, libfaketime};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -33,19 +33,27 @@ pub(crate) enum Cluster<'a> {
 /// A `hoop up` and its data.
 pub(crate) struct Pipeline {
     name: String,
+    /// The command: `up`, `proxy` or `recorder`.
+    part: &'static str,
     folder: PathBuf,
     program: Option<Server>,
     /// kubectl of the test bed, where there is one.
     kubectl: Option<Kubectl>,
     _sample: Option<(SampleCluster, Runtime)>,
     run: Arc<Run>,
+    /// How much later its clock is than it should be, as `libfaketime` reads it.
+    clock: Option<&'static str>,
 }
 
 /// The program under test: the same `main.rs` as the program `hoop`, built beside the tests so that it cannot be an
 /// old one.
 pub(crate) fn hoop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tested-hoop"));
-    command.env_remove("HOOP_DATA").env("NO_COLOR", "1");
+    command
+        .env_remove("HOOP_DATA")
+        .env("NO_COLOR", "1")
+        // Tests of the cache say where it is; all others leave nothing behind.
+        .env("HOOP_REPLAY_CACHE", "off");
     command
 }
 
@@ -60,6 +68,17 @@ impl Pipeline {
     pub(crate) fn start_with(
         run: Arc<Run>,
         name: &str,
+        cluster: Cluster<'_>,
+        files: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_part(run, name, "up", cluster, files)
+    }
+
+    /// The same with only a part of the pipeline, `proxy` or `recorder`.
+    pub(crate) fn start_part(
+        run: Arc<Run>,
+        name: &str,
+        part: &'static str,
         cluster: Cluster<'_>,
         files: &[(&str, &str)],
     ) -> Result<Self> {
@@ -85,11 +104,13 @@ impl Pipeline {
         }
         let mut pipeline = Self {
             name: format!("hoop-{name}"),
+            part,
             folder,
             program: None,
             kubectl,
             _sample: sample,
             run,
+            clock: None,
         };
         pipeline.start_again()?;
         Ok(pipeline)
@@ -99,13 +120,24 @@ impl Pipeline {
     pub(crate) fn start_again(&mut self) -> Result<()> {
         let mut command = hoop();
         command
-            .args(["up", "--config"])
+            .args([self.part, "--config"])
             .arg(self.folder.join("hoop.yaml"))
             .arg("--data")
             .arg(self.data());
+        if let Some(ahead) = self.clock {
+            let library = libfaketime().context("libfaketime is installed")?;
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", ahead)
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         let mut program = Server::start(&self.run, &self.name, &mut command)?;
         let begun = Instant::now();
-        while !program.log().contains("hoop is up: ") {
+        let banner = match self.part {
+            "recorder" => "hoop records",
+            _ => "hoop is up: ",
+        };
+        while !program.log().contains(banner) {
             if !program.runs() || begun.elapsed() > READY_WITHIN {
                 bail!("{} did not get ready:\n{}", self.name, program.log());
             }
@@ -113,6 +145,16 @@ impl Pipeline {
         }
         self.program = Some(program);
         Ok(())
+    }
+
+    /// From its next start on, its clock is that much ahead of everybody else's: `+1h`.
+    pub(crate) fn set_clock(&mut self, ahead: &'static str) {
+        self.clock = Some(ahead);
+    }
+
+    /// What it said since it was started.
+    pub(crate) fn said(&self) -> String {
+        self.program.as_ref().map(Server::log).unwrap_or_default()
     }
 
     /// Kills it with SIGKILL.

@@ -31,6 +31,11 @@ static REPLACED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(\d+[dhms]){1,2}\b|<invalid>", "AGE"),
         // kubectl ends with the file, and does not always wait for what tar says about it, gateway or not.
         (r"(?m)^tar: removing leading '/' from member names\n", ""),
+        // client-go ends a watch that it is done with in the middle of an event, now and then, and warns of that itself.
+        (
+            r#"(?m)^[IWE]\d{4} .*watch ended with error.*context canceled.*\n"#,
+            "",
+        ),
         // Columns are as wide as what was just replaced.
         (r"[ \t]+", " "),
         (r"(?m) $", ""),
