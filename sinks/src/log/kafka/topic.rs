@@ -24,11 +24,19 @@ const ASK_WITHIN: Duration = Duration::from_secs(15);
 /// How long it may take until all brokers know of a new topic.
 const CREATED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a topic that was there already may be other than it must. Another process may have created it just now, and
+/// each broker learns of a topic and of its settings in its own time: one that has not learned of them answers with
+/// none.
+const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often that is looked at.
-const CREATED_ASKED_EVERY: Duration = Duration::from_millis(50);
+const SETTLED_ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// How long librdkafka may take to say the id of a topic of which it has just learned.
 const ID_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often that is looked at.
+const ID_ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// How long librdkafka may take to ask for its first token.
 const TOKEN_WITHIN: Duration = Duration::from_millis(300);
@@ -94,6 +102,7 @@ impl Topic {
             .describe_later()
             .await?
             .map_err(|e| reached("find the topic", e))?;
+        let mut settled_within = SETTLED_WITHIN;
         if described.is_none() {
             if !options.create_topic || options.security.tokens().is_some() {
                 return Err(OpenError::Missing {
@@ -102,28 +111,28 @@ impl Topic {
                 });
             }
             create(options, &name, &wanted).await?;
-            let begun = Instant::now();
-            while !described.as_ref().is_some_and(Described::is_complete)
-                && begun.elapsed() < CREATED_WITHIN
-            {
-                tokio::time::sleep(CREATED_ASKED_EVERY).await;
-                described = asker
-                    .describe_later()
-                    .await?
-                    .map_err(|e| reached("find the new topic", e))?;
-            }
+            settled_within = CREATED_WITHIN;
         }
-        let described = described.unwrap_or_default();
-        let found = Found {
-            replicas: described
-                .partitions
-                .iter()
-                .map(|p| p.replicas.clone())
-                .collect(),
-            brokers: described.brokers,
-            config: config_of(options, &name, &wanted).await?,
+        let begun = Instant::now();
+        let (found, problems) = loop {
+            let is_last = begun.elapsed() >= settled_within;
+            if is_last || described.as_ref().is_some_and(Described::is_complete) {
+                let found = Found {
+                    replicas: described.iter().flat_map(Described::replicas).collect(),
+                    brokers: described.map_or_else(Vec::new, |described| described.brokers),
+                    config: config_of(options, &name, &wanted).await?,
+                };
+                let problems = wanted.problems(&found);
+                if problems.is_empty() || is_last {
+                    break (found, problems);
+                }
+            }
+            tokio::time::sleep(SETTLED_ASKED_EVERY).await;
+            described = asker
+                .describe_later()
+                .await?
+                .map_err(|e| reached("find the new topic", e))?;
         };
-        let problems = wanted.problems(&found);
         if !problems.is_empty() {
             return Err(OpenError::Settings {
                 topic: name.to_string(),
@@ -207,6 +216,13 @@ impl Described {
     fn is_complete(&self) -> bool {
         !self.partitions.is_empty() && self.partitions.iter().all(|p| p.leader.is_some())
     }
+
+    /// The brokers that hold a copy, by partition.
+    fn replicas(&self) -> impl Iterator<Item = Vec<i32>> {
+        self.partitions
+            .iter()
+            .map(|partition| partition.replicas.clone())
+    }
 }
 
 impl Asker {
@@ -256,7 +272,7 @@ impl Asker {
         }
         let begun = Instant::now();
         while self.shared.ids.id().is_none() && begun.elapsed() < ID_WITHIN {
-            drop(self.consumer.poll(CREATED_ASKED_EVERY));
+            drop(self.consumer.poll(ID_ASKED_EVERY));
         }
         let mut partitions: Vec<_> = topic.partitions().iter().collect();
         partitions.sort_by_key(|partition| partition.id());
@@ -374,7 +390,12 @@ async fn config_of(
                 .into_iter()
                 .next()
                 .unwrap_or(Err(RDKafkaErrorCode::Unknown));
-            let entries = first.map_err(forbidden)?.entries;
+            let entries = match first {
+                Ok(resource) => resource.entries,
+                // A broker that has not learned of the topic yet.
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Vec::new(),
+                Err(code) => return Err(forbidden(code)),
+            };
             let named = entries
                 .into_iter()
                 .map(|entry| (entry.name, entry.value.unwrap_or_default()));
