@@ -2,10 +2,10 @@
 //!
 //! The seal is the record of it: it was there before, it names each file with its hash, and it stays. Nothing is deleted
 //! before every object of the day was read back from the store, row by row, and, where a transparency log is written, before a
-//! checkpoint of it covers the seal. Where the recorder may not delete, or locks
-//! keep the files, they stay until somebody else lets them go; nobody counts them.
+//! checkpoint of it covers the seal. Where the recorder may not delete, or locks or
+//! holds keep files, those stay until they are let go; nobody counts them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use hoop_schema::evidence::SessionFileName;
@@ -18,20 +18,31 @@ use super::plan::{self, Listed};
 use super::{SealError, merge, session_files};
 use crate::shared::Shared;
 
-/// Refusals after which the rest of a day is left for the next round: its files are locked, most likely.
-const REFUSALS_MAX: u32 = 3;
+/// How long a file whose deletion was refused is left alone: a lock or a hold lasts for days, and there may be thousands
+/// of files.
+const REFUSED_FOR: Duration = Duration::from_secs(6 * 3600);
 
-/// Seals whose objects were read back by this process: once is enough, and files may stay for long.
-pub(super) type ReadBack = HashSet<SealName>;
+/// What this process has learned about files that are to leave.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// Seals whose objects were read back: once is enough, and files may stay for long.
+    read_back: HashSet<SealName>,
+    /// Files whose deletion was refused, and when.
+    refused: HashMap<SessionFileName, Timestamp>,
+}
 
 /// Deletes the small files of every day of the class whose seal is old enough.
 pub(super) async fn expire(
     shared: &Shared,
     class: &Class,
-    checked: &mut ReadBack,
+    leaving: &mut Leaving,
 ) -> Result<(), SealError> {
     let (store, grace) = (&*shared.store, shared.config.seal.grace);
     let files = session_files(store, class).await?;
+    let now = shared.clock.now();
+    leaving
+        .refused
+        .retain(|_, refused| !has_passed(REFUSED_FOR, *refused, now));
     for day in super::sealed_days(store, class).await? {
         if !files.iter().any(|file| file.name.day == day) {
             continue;
@@ -45,31 +56,32 @@ pub(super) async fn expire(
         };
         let is_signed =
             shared.config.signing.is_none() || shared.proofs.is_recorded(&name.to_string());
-        if !is_old(&seal, grace, shared.clock.now()) || !is_signed {
+        if !has_passed(grace, seal.sealed, now) || !is_signed {
             continue;
         }
-        let leave = leaving(&seal, &files);
+        let mut leave = to_leave(&seal, &files);
+        leave.retain(|(file, _)| !leaving.refused.contains_key(file));
         if leave.is_empty() {
             continue;
         }
-        if !checked.contains(&name) {
+        if !leaving.read_back.contains(&name) {
             read_back(store, &name, &seal).await?;
-            checked.insert(name.clone());
+            leaving.read_back.insert(name.clone());
         }
-        let deleted = delete(store, &leave).await?;
+        let deleted = delete(store, &leave, &mut leaving.refused, now).await?;
         shared.metrics.replaced_files.inc_by(deleted);
         tracing::info!(%class, day = name.day, files = deleted, "session files of a sealed day were deleted");
     }
     Ok(())
 }
 
-fn is_old(seal: &Seal, grace: Duration, now: Timestamp) -> bool {
-    let age = now.as_micros().saturating_sub(seal.sealed.as_micros());
-    age >= i64::try_from(grace.as_micros()).unwrap_or(i64::MAX)
+fn has_passed(time: Duration, since: Timestamp, now: Timestamp) -> bool {
+    let passed = now.as_micros().saturating_sub(since.as_micros());
+    passed >= i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The files that are there still and may leave: those that the seal names, but for the newest of each series.
-fn leaving<'a>(seal: &'a Seal, files: &[Listed]) -> Vec<(SessionFileName, &'a ReplacedFile)> {
+fn to_leave<'a>(seal: &'a Seal, files: &[Listed]) -> Vec<(SessionFileName, &'a ReplacedFile)> {
     let newest = plan::newest(files);
     let is_newest =
         |name: &SessionFileName| newest.get(&(name.shard, name.source)) == Some(&name.pos_from);
@@ -99,12 +111,15 @@ async fn read_back(
     Ok(())
 }
 
-/// Deletes files that are what the seal says, each after its index. Returns how many are gone.
+/// Deletes files that are what the seal says, each after its index, and remembers those that may not be. Returns how many
+/// are gone.
 async fn delete(
     store: &dyn EvidenceStore,
     leave: &[(SessionFileName, &ReplacedFile)],
+    refused: &mut HashMap<SessionFileName, Timestamp>,
+    now: Timestamp,
 ) -> Result<u64, SealError> {
-    let (mut deleted, mut refusals) = (0, 0);
+    let mut deleted = 0;
     for (name, file) in leave {
         match store.head(&file.key).await? {
             Some(head) if head.sha256 == file.sha256 => {}
@@ -129,16 +144,13 @@ async fn delete(
         match deleting.await {
             Ok(()) => deleted += 1,
             Err(e @ StoreError::Refused { .. }) => {
-                refusals += 1;
+                refused.insert(name.clone(), now);
                 let error = crate::back_off::with_causes(&e);
                 tracing::debug!(
                     key = file.key,
                     error,
                     "a session file of a sealed day cannot be deleted yet"
                 );
-                if refusals == REFUSALS_MAX {
-                    break;
-                }
             }
             Err(e) => return Err(e.into()),
         }
