@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use hoop_schema::evidence::end_of_term;
-use hoop_schema::kinds::recorder::{RecorderHold, RecorderTerms, RetentionMode};
+use hoop_schema::kinds::recorder::{RecorderErased, RecorderHold, RecorderTerms, RetentionMode};
 use hoop_schema::{Class, Timestamp};
+use hoop_sinks::store::erasures::{self, KnownErasure};
 use hoop_sinks::store::holds::{HoldError, Holds};
 use hoop_sinks::store::terms::{self, TermsError};
 use hoop_sinks::store::{EvidenceStore, StoreError};
 use serde::Serialize;
 
+use crate::contents::of_erasure;
 use crate::evidence::file::SessionFile;
 use crate::evidence::{Catalog, Days, Error, Evidence, StoredFile};
 use crate::holdings::Holdings;
@@ -48,6 +50,8 @@ pub struct Report {
     pub holds: Vec<HeldReport>,
     /// Deletions that were recorded: done, and waiting.
     pub deleted: Vec<DeletedFile>,
+    /// Sessions whose content was made unreadable, the oldest erasure first.
+    pub erased: Vec<ErasedReport>,
     /// Positions that neither a file nor a record of a deletion covers.
     pub unexplained: Vec<Hole>,
     /// Session files whose footer cannot be read; `verify` says more.
@@ -105,6 +109,16 @@ pub struct HeldReport {
     pub past_term: u64,
 }
 
+/// An erasure.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErasedReport {
+    /// Whose content, who asked for it, and why.
+    #[serde(flatten)]
+    pub erased: RecorderErased,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -141,6 +155,7 @@ impl Report {
             _ => BTreeMap::new(),
         };
         let terms = terms::in_force(store).await.map_err(ReportError::Terms)?;
+        let erased = erasures::known(store).await.map_err(of_erasure)?;
         let mut report = Self {
             at: now,
             place: store.place(),
@@ -150,6 +165,7 @@ impl Report {
             holds: Vec::new(),
             unexplained: deletions.unexplained(&spans),
             deleted: deletions.files(&catalog),
+            erased: in_order(erased),
             unreadable,
         };
         report.classes = classes(&catalog, &terms, locks, &report.deleted, now);
@@ -193,6 +209,12 @@ impl Report {
         let until = class.and_then(|class| until(&file.name.day, class.term_s));
         until.is_some_and(|until| until <= self.at)
     }
+}
+
+fn in_order(mut known: Vec<KnownErasure>) -> Vec<ErasedReport> {
+    known.sort_by_key(|known| known.at);
+    let report = |KnownErasure { erased, at }| ErasedReport { erased, at };
+    known.into_iter().map(report).collect()
 }
 
 /// The positions that each file covers, and files that do not say.

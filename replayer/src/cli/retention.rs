@@ -9,10 +9,12 @@ use crate::exit::{ExitCode, Failure};
 use crate::output::table::{Column, Table};
 use crate::output::text::{Style, Text};
 use crate::output::{Format, Progress};
-use crate::retention::{ClassReport, DeletedFile, HeldReport, Hole, Report, ReportError};
+use crate::retention::{
+    ClassReport, DeletedFile, ErasedReport, HeldReport, Hole, Report, ReportError,
+};
 use crate::when;
 
-/// Deletions that are shown to people; `-o json` has all.
+/// Deletions that are shown to people, and as many erasures; `-o json` has all.
 const DELETED_SHOWN: usize = 10;
 
 /// Unexplained holes that are shown to people.
@@ -21,7 +23,7 @@ const HOLES_SHOWN: usize = 20;
 /// What to ask about retention.
 #[derive(Debug, Clone, Subcommand)]
 pub enum RetentionCommand {
-    /// For an auditor: what is kept until when, holds, who can delete, what was deleted and why; exits 2 when something
+    /// For an auditor: what is kept until when, holds, who can delete, what was deleted or erased and why; exits 2 when something
     /// is gone that no record explains
     Report,
 }
@@ -73,6 +75,7 @@ fn print(run: &mut Run, report: &Report) -> Result<(), Failure> {
     run.output.blank()?;
     heading(run, "What was deleted")?;
     print_deleted(run, report)?;
+    print_erased(run, report)?;
     print_unexplained(run, report)
 }
 
@@ -304,11 +307,7 @@ fn print_deleted(run: &mut Run, report: &Report) -> Result<(), Failure> {
         for line in table.lines(run.output.width()) {
             run.output.line(&line)?;
         }
-        if gone.len() > DELETED_SHOWN {
-            let more = when::count((gone.len() - DELETED_SHOWN) as u64);
-            let text = format!("and {more} before; -o json has them");
-            run.output.line(&Text::styled(Style::Dim, text))?;
-        }
+        and_more(run, gone.len())?;
     }
     if waiting > 0 {
         let files = when::counted(waiting as u64, "session file");
@@ -332,6 +331,50 @@ fn deleted_row(run: &Run, file: &DeletedFile) -> Vec<Text> {
         Text::plain(file.by.as_str()),
         Text::styled(Style::Dim, object),
     ]
+}
+
+/// Says how many are not shown.
+fn and_more(run: &mut Run, all: usize) -> Result<(), Failure> {
+    if all > DELETED_SHOWN {
+        let more = when::count((all - DELETED_SHOWN) as u64);
+        let text = format!("and {more} before; -o json has them");
+        run.output.line(&Text::styled(Style::Dim, text))?;
+    }
+    Ok(())
+}
+
+fn print_erased(run: &mut Run, report: &Report) -> Result<(), Failure> {
+    if report.erased.is_empty() {
+        return Ok(());
+    }
+    run.output.blank()?;
+    heading(run, "What was erased")?;
+    let sessions = when::counted(report.erased.len() as u64, "session");
+    let text = format!(
+        "The content of {sessions}, by destroying its key; the events are all there, and proven:"
+    );
+    run.output.paragraph(&Text::plain(text))?;
+    let mut table = Table::new(vec![
+        Column::new("ERASED", 19),
+        Column::new("SESSION", 32),
+        Column::new("USER", 8).optional(),
+        Column::new("BY", 6).optional(),
+        Column::new("WHY", 8).optional(),
+    ]);
+    for ErasedReport { erased, at } in report.erased.iter().rev().take(DELETED_SHOWN) {
+        table.row(vec![
+            Text::plain(run.clock.long(*at)),
+            Text::styled(Style::Name, erased.erased_session.to_string()),
+            Text::plain(erased.erased_user.as_deref().unwrap_or("-")),
+            Text::plain(&erased.by),
+            Text::plain(&erased.reason),
+        ]);
+    }
+    for line in table.lines(run.output.width()) {
+        run.output.line(&line)?;
+    }
+    and_more(run, report.erased.len())?;
+    Ok(run.output.blank()?)
 }
 
 fn print_unexplained(run: &mut Run, report: &Report) -> Result<(), Failure> {
