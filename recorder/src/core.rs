@@ -19,6 +19,7 @@ use crate::holes::{Seen, Sequences};
 mod accept;
 mod clocks;
 
+pub(crate) use accept::read_row;
 pub use clocks::ClockDifference;
 use clocks::Clocks;
 

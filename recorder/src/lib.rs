@@ -8,6 +8,7 @@
 //!   recorder's own events, `batch` is what one file will hold.
 //! - `session_file`: the bytes of a session file; [`read_footer`] reads what one says of itself.
 //! - [`commit`]: the decisions of the commit; `shard` is the shell around core and commit, [`Recorder`] runs all shards.
+//!   `resume` finds where a shard goes on, `rival` whether a file that somebody else put may be followed.
 //! - [`seal`]: finished days become few large objects.
 //! - `index`: the index of sessions beside each file. `care`, `keep`, `held`, [`retention`]: what is kept, and for how
 //!   long.
@@ -32,6 +33,7 @@ mod keep;
 mod metrics;
 mod recorder;
 mod resume;
+mod rival;
 mod session_file;
 mod shard;
 mod shared;

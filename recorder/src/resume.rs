@@ -1,7 +1,7 @@
-//! Where a shard goes on: after the newest session file of its log.
+//! What it takes to go on after a session file: finding it, and reading what it says of itself.
 
-use hoop_schema::evidence::{EVENTS_PREFIX, Footer, PreviousFile, SessionFileName};
-use hoop_schema::{Class, DAY_MICROS, Shard, SourceId, Timestamp};
+use hoop_schema::evidence::{Footer, PreviousFile, SessionFileName};
+use hoop_schema::{Class, DAY_MICROS, Timestamp};
 use hoop_sinks::store::{EvidenceStore, StoreError};
 
 use crate::seal::SealError;
@@ -10,34 +10,6 @@ use crate::session_file::footer::{FooterError, SignedFooter, read_signed_footer}
 
 /// Days that are listed first. A shard that took nothing for longer is found by listing everything.
 const RECENT_DAYS: i64 = 3;
-
-/// The newest file of a shard, with its footer; `None` before the first one.
-///
-/// # Errors
-/// When the store does not answer, or the newest file is damaged.
-pub(crate) async fn newest_file(
-    store: &dyn EvidenceStore,
-    source: SourceId,
-    class: &Class,
-    shard: Shard,
-    now: Timestamp,
-) -> Result<Option<(Footer, PreviousFile)>, FooterError> {
-    // Days do not go back within a shard, so if a recent day has a file of it, the newest one is recent.
-    let recent = recent_day(EVENTS_PREFIX, class, now);
-    for after in [Some(recent.as_str()), None] {
-        let mut mine = session_files(store, class, after)
-            .await
-            .map_err(FooterError::Store)?;
-        mine.retain(|name| name.shard == shard && name.source == source);
-        mine.sort_by(|a, b| (a.pos_from, &a.day).cmp(&(b.pos_from, &b.day)));
-        while let Some(name) = mine.pop() {
-            if counts(store, &name).await? {
-                return read(store, &name).await.map(Some);
-            }
-        }
-    }
-    Ok(None)
-}
 
 /// Whether a file is evidence: one that came into a day after its seal is not, and its records are in another file.
 pub(crate) async fn counts(

@@ -36,11 +36,11 @@ use crate::shared::Shared;
 use plan::Listed;
 use put::Landed;
 
-mod cursor;
+pub(crate) mod cursor;
 mod expire;
 pub(crate) mod fence;
 mod finish;
-mod merge;
+pub(crate) mod merge;
 pub(crate) mod plan;
 mod prove;
 mod put;
@@ -116,7 +116,7 @@ pub(crate) async fn run(shared: Arc<Shared>, readers: Vec<Arc<dyn EventReader>>)
         return;
     }
     let mut ticks = interval(shared.config.seal.interval);
-    let mut checked = expire::ReadBack::new();
+    let mut leaving = expire::Leaving::default();
     loop {
         ticks.tick().await;
         let mut failed = 0;
@@ -127,7 +127,7 @@ pub(crate) async fn run(shared: Arc<Shared>, readers: Vec<Arc<dyn EventReader>>)
                 Err(e) => warn(class, "cannot look for days to seal", &e),
             }
             failed += prove_doubtful(&shared, class).await;
-            if let Err(e) = expire::expire(&shared, class, &mut checked).await {
+            if let Err(e) = expire::expire(&shared, class, &mut leaving).await {
                 warn(class, "cannot delete session files that are sealed", &e);
             }
         }

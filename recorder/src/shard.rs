@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::back_off::BackOff;
 use crate::core::{Action, Core, Counts};
 use crate::metrics::ShardLabels;
-use crate::resume::newest_file;
+use crate::rival::Rivals;
 use crate::shared::Shared;
 use crate::standby::until_neglected;
 
@@ -90,8 +90,8 @@ pub(crate) struct ShardTask {
     newest_log_ts: Option<Timestamp>,
     /// Whether it belongs to this recorder's share.
     own: bool,
-    /// Whether another recorder committed a file of it.
-    has_rival: bool,
+    /// How often another recorder's file was gone on after.
+    gave_way: u64,
 }
 
 impl ShardTask {
@@ -106,16 +106,13 @@ impl ShardTask {
         let class = reader.class().clone();
         let labels = ShardLabels::new(&class, shard);
         let mut pause = BackOff::default();
+        let rivals = Rivals {
+            shared: &shared,
+            reader: &*reader,
+            shard,
+        };
         let newest = loop {
-            match newest_file(
-                &*shared.store,
-                reader.source(),
-                &class,
-                shard,
-                shared.clock.now(),
-            )
-            .await
-            {
+            match rivals.newest().await {
                 Ok(newest) => break newest,
                 Err(e) => {
                     shared.metrics.stalled.get_or_create(&labels).set(1);
@@ -126,6 +123,9 @@ impl ShardTask {
             }
         };
         shared.metrics.stalled.get_or_create(&labels).set(0);
+        for refused in &newest.refused {
+            tracing::error!(%class, %shard, error = %refused, "a session file is not what the log holds; passing over it");
+        }
         let mut config = shared.config.clone();
         // One that is taken over again must not make events of the same identity.
         let epoch = match own {
@@ -135,7 +135,7 @@ impl ShardTask {
                 shared.next_epoch()
             }
         };
-        let core = Core::new(&config, epoch, reader.source(), &class, shard, newest);
+        let core = Core::new(&config, epoch, reader.source(), &class, shard, newest.file);
         reader.committed(shard, core.position()).await;
         tracing::info!(%class, %shard, position = %core.position(), "recording a shard");
         Self {
@@ -151,7 +151,7 @@ impl ShardTask {
             flushing: Vec::new(),
             newest_log_ts: None,
             own,
-            has_rival: false,
+            gave_way: 0,
         }
     }
 
@@ -163,7 +163,7 @@ impl ShardTask {
     ) -> Option<mpsc::Receiver<FlushRequest>> {
         let mut pause = BackOff::default();
         loop {
-            if self.has_rival && !self.own {
+            if self.gave_way > 0 && !self.own {
                 tracing::info!(class = %self.class, shard = %self.shard, "another recorder is back at its shard");
                 return Some(self.leave());
             }
@@ -241,23 +241,31 @@ impl ShardTask {
 
     /// Takes what was read; nothing means that the log is read to its end.
     async fn take(&mut self, records: Vec<LogRecord>) {
-        let caught_up = records.is_empty();
+        let gave_way = self.gave_way;
+        let is_end = records.is_empty();
         for record in records {
             self.newest_log_ts = Some(record.log_ts);
             let actions = self.core.apply(record, self.shared.clock.now());
             self.act(actions).await;
+            // A rival's file that ends earlier than ours would have puts the shard back. What is between has to be read
+            // again, and with it all that follows.
+            if self.gave_way > gave_way {
+                break;
+            }
         }
-        self.let_time_pass(caught_up).await;
+        self.let_time_pass(is_end).await;
+        let caught_up = is_end && self.gave_way == gave_way;
         let position = self.core.position();
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flushing)
             .into_iter()
             .partition(|(wanted, _)| caught_up || position >= *wanted);
         self.flushing = waiting;
+        let gave_way = self.gave_way;
         if !done.is_empty() || self.crowded() {
             self.flush().await;
         }
-        // A rival's file may have put the shard back; then there is more to commit before the answer.
-        if self.core.position() < position {
+        // Then there is more to commit before the answer.
+        if self.gave_way > gave_way {
             self.flushing.extend(done);
             return;
         }
@@ -287,7 +295,12 @@ impl ShardTask {
     async fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Commit(batch) => self.commit(*batch).await,
+                Action::Commit(batch) => {
+                    if !self.commit(*batch).await {
+                        // Whatever else came of these records comes of them again, after the other's file.
+                        return;
+                    }
+                }
                 Action::Tail(tail) => self.shared.tails.put(tail),
             }
         }

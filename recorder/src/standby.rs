@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::back_off::BackOff;
-use crate::resume::{newest_file, read};
+use crate::resume::read;
+use crate::rival::Rivals;
 use crate::session_file::footer::FooterError;
 use crate::shard::FlushRequest;
 use crate::shared::Shared;
@@ -60,12 +61,16 @@ pub(crate) async fn until_neglected(
 
 /// Where the newest file ends, however long the store takes to answer.
 async fn find(shared: &Shared, reader: &dyn EventReader, shard: Shard) -> Position {
-    let (class, source) = (reader.class(), reader.source());
+    let class = reader.class();
     let mut pause = BackOff::default();
+    let rivals = Rivals {
+        shared,
+        reader,
+        shard,
+    };
     loop {
-        let now = shared.clock.now();
-        match newest_file(&*shared.store, source, class, shard, now).await {
-            Ok(newest) => return Position(newest.map_or(0, |(footer, _)| footer.pos_to)),
+        match rivals.newest().await {
+            Ok(newest) => return Position(newest.file.map_or(0, |(footer, _)| footer.pos_to)),
             Err(error) => {
                 let what = "cannot find out how far another recorder is";
                 pause.wait(what, &error, class, shard).await;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hoop_schema::kinds::recorder::RecorderUnparsed;
 
 use super::{
-    Action, Bytes, Core, GapCause, GapState, Kind, LogRecord, ProducerId, Row, Seen, Tail,
+    Action, Bytes, Core, GapCause, GapState, Kind, LogRecord, ProducerId, Row, Seen, Shard, Tail,
     Timestamp, decode,
 };
 
@@ -54,33 +54,7 @@ impl Core {
 
     /// Whether the bytes are an event of this class and shard whose numbers fit the columns.
     fn check<'a>(&self, bytes: &'a Bytes) -> Result<(Row<'a>, ProducerId), String> {
-        let row = Row::read(bytes).map_err(|e| match std::error::Error::source(&e) {
-            Some(cause) => format!("{e}: {cause}"),
-            None => e.to_string(),
-        })?;
-        if &*row.class != self.class.as_str() || row.shard != self.shard {
-            return Err(format!(
-                "the event says class {} and shard {}, but was read from class {} and shard {}",
-                &*row.class, row.shard, self.class, self.shard
-            ));
-        }
-        if row.producer_seq == 0 || row.session_seq == 0 {
-            return Err("sequences begin at 1".to_owned());
-        }
-        let numbers = [row.session_seq, row.producer_epoch, row.producer_seq];
-        let optional = [
-            row.request_bytes,
-            row.response_bytes,
-            row.duration_us,
-            row.masked.as_ref().map(|m| m.count),
-        ];
-        if numbers
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-            .any(|n| i64::try_from(n).is_err())
-        {
-            return Err("a number is larger than 9223372036854775807".to_owned());
-        }
+        let row = read_row(bytes, self.class.as_str(), self.shard)?;
         let producer = self.sequences.known(&row.producer_id, row.producer_epoch);
         let producer = match producer {
             Some(known) => known,
@@ -138,4 +112,36 @@ impl Core {
             }
         }
     }
+}
+
+/// The row of a record, or why it is no event of this class and shard whose numbers fit the columns.
+pub(crate) fn read_row<'a>(bytes: &'a Bytes, class: &str, shard: Shard) -> Result<Row<'a>, String> {
+    let row = Row::read(bytes).map_err(|e| match std::error::Error::source(&e) {
+        Some(cause) => format!("{e}: {cause}"),
+        None => e.to_string(),
+    })?;
+    if &*row.class != class || row.shard != shard {
+        return Err(format!(
+            "the event says class {} and shard {}, but was read from class {class} and shard {shard}",
+            &*row.class, row.shard
+        ));
+    }
+    if row.producer_seq == 0 || row.session_seq == 0 {
+        return Err("sequences begin at 1".to_owned());
+    }
+    let numbers = [row.session_seq, row.producer_epoch, row.producer_seq];
+    let optional = [
+        row.request_bytes,
+        row.response_bytes,
+        row.duration_us,
+        row.masked.as_ref().map(|m| m.count),
+    ];
+    if numbers
+        .into_iter()
+        .chain(optional.into_iter().flatten())
+        .any(|n| i64::try_from(n).is_err())
+    {
+        return Err("a number is larger than 9223372036854775807".to_owned());
+    }
+    Ok(row)
 }

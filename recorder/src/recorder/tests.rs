@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod asleep;
+mod forged;
 mod leaving;
 mod sealing;
 mod sharing;
@@ -324,6 +325,25 @@ async fn two_rivals_record_everything_once() {
     one.stop().await;
     other.stop().await;
     bed.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rivals_whose_files_end_elsewhere_record_everything_once() {
+    for (one, other) in [(64, 24), (24, 64), (40, 64)] {
+        let mut bed = Bed::new();
+        bed.append(400).await;
+        // Whoever has the smaller files is behind after each that it wins.
+        bed.config.flush.bytes = one * 1024;
+        let one = bed.start_as("recorder-1");
+        bed.config.flush.bytes = other * 1024;
+        let other = bed.start_as("recorder-2");
+        let (a, b) = tokio::join!(one.handle.flush(), other.handle.flush());
+        a.unwrap();
+        b.unwrap();
+        one.stop().await;
+        other.stop().await;
+        bed.check().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,8 +33,8 @@ const COLUMNS: [&str; 8] = [
 
 /// What rows are sorted by, as in session files; rows that agree in all of it stay in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) session_id: SessionId,
+pub(crate) struct Key {
+    pub(crate) session_id: SessionId,
     session_seq: u64,
     producer: Arc<str>,
     epoch: u64,
@@ -42,9 +42,9 @@ pub(super) struct Key {
 }
 
 /// A session file, or a sealed object, that is read row by row.
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     name: FileName,
-    pub(super) footer: Footer,
+    pub(crate) footer: Footer,
     sha256: EventHash,
     reader: ParquetRecordBatchReader,
     batch: Batch,
@@ -71,12 +71,12 @@ struct Batch {
 }
 
 /// What comes of a row.
-pub(super) struct Taken<'a> {
-    pub(super) row: Row<'a>,
-    pub(super) event: &'a [u8],
-    pub(super) hash: EventHash,
-    pub(super) position: Option<u64>,
-    pub(super) log_ts: Timestamp,
+pub(crate) struct Taken<'a> {
+    pub(crate) row: Row<'a>,
+    pub(crate) event: &'a [u8],
+    pub(crate) hash: EventHash,
+    pub(crate) position: Option<u64>,
+    pub(crate) log_ts: Timestamp,
 }
 
 impl Cursor {
@@ -84,7 +84,7 @@ impl Cursor {
     ///
     /// # Errors
     /// When it is not the file that its name promises, or is damaged.
-    pub(super) fn open(
+    pub(crate) fn open(
         name: FileName,
         bytes: Bytes,
         batch_bytes: usize,
@@ -134,12 +134,12 @@ impl Cursor {
     }
 
     /// The key of the row that comes next; `None` after the last.
-    pub(super) fn key(&self) -> Option<&Key> {
+    pub(crate) fn key(&self) -> Option<&Key> {
         self.key.as_ref()
     }
 
     /// Whether the row that comes next belongs before that of another cursor.
-    pub(super) fn comes_before(&self, other: &Key, other_is_later_file: bool) -> bool {
+    pub(crate) fn comes_before(&self, other: &Key, other_is_later_file: bool) -> bool {
         let key = self.key.as_ref();
         match key.map_or(Ordering::Greater, |key| key.cmp(other)) {
             Ordering::Less => true,
@@ -152,7 +152,7 @@ impl Cursor {
     ///
     /// # Errors
     /// When the row is not what its columns say.
-    pub(super) fn take(&mut self) -> Result<Taken<'_>, MergeError> {
+    pub(crate) fn take(&mut self) -> Result<Taken<'_>, MergeError> {
         let (name, row_number) = (&self.name, self.row);
         let damaged = |why: String| MergeError::Damaged {
             key: name.to_string(),
@@ -214,7 +214,7 @@ impl Cursor {
     ///
     /// # Errors
     /// When the file is damaged there, or its rows are not sorted.
-    pub(super) fn advance(&mut self) -> Result<(), MergeError> {
+    pub(crate) fn advance(&mut self) -> Result<(), MergeError> {
         self.at += 1;
         self.row += 1;
         self.turn_to_row()
@@ -224,7 +224,7 @@ impl Cursor {
     ///
     /// # Errors
     /// When its rows are not those that its footer says.
-    pub(super) fn end(&self) -> Result<ReplacedFile, MergeError> {
+    pub(crate) fn end(&self) -> Result<ReplacedFile, MergeError> {
         let footer = &self.footer;
         let wrong = if self.row != footer.rows {
             format!("it has {} rows, its footer says {}", self.row, footer.rows)

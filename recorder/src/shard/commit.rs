@@ -11,28 +11,30 @@ use super::ShardTask;
 use crate::back_off::BackOff;
 use crate::batch::{Batch, Encoded};
 use crate::commit::{Commit, HeadAnswer, PutAnswer, Step};
-use crate::resume::{counts, newest_file, read};
+use crate::resume::{counts, read_signed};
+use crate::rival::{Newest, RivalError, Rivals};
 use crate::seal::fence::{self, Fence};
 use crate::session_file::footer::FooterError;
 
 /// How long one put may take before its answer counts as lost.
 const PUT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Pause while there is no file at all to go on after, though there was one a moment ago.
-const NO_FILE_WAIT: Duration = Duration::from_secs(5);
-
 /// Tries to put an index of sessions; what fails is made again later.
 const INDEX_TRIES: u32 = 3;
 
 impl ShardTask {
-    /// Commits a batch, or gives way to a rival's file. Tries for as long as it takes: the log keeps everything.
+    /// Commits a batch, or gives way to a rival's file; returns whether it is committed. Tries for as long as it takes: the
+    /// log keeps everything.
     ///
     /// The seal of the file's day is asked for before the put and after it, since a name fences off rivals only while
     /// its file is there; see [`crate::seal::fence`].
-    pub(super) async fn commit(&mut self, batch: Batch) {
+    pub(super) async fn commit(&mut self, batch: Batch) -> bool {
         let mut name = batch.name().clone();
+        let mut pause = BackOff::default();
         let Some(encoded) = self.encode(batch).await else {
-            return self.give_way(&name).await;
+            // What it held is read again.
+            while !self.go_on_after(&name, name.pos_from, &mut pause).await {}
+            return false;
         };
         let mut options = self.options(&name, &encoded).await;
         let mut is_put = false;
@@ -50,8 +52,8 @@ impl ShardTask {
                 }
                 Fence::Holds(_) | Fence::Passed => is_put = false,
             }
-            if !is_put {
-                return self.give_way(&name).await;
+            if !is_put && self.go_on_after(&name, name.pos_from + 1, &mut pause).await {
+                return false;
             }
         }
         let file = PreviousFile {
@@ -60,6 +62,7 @@ impl ShardTask {
         };
         self.committed(file, encoded, &name.index_key(), options)
             .await;
+        true
     }
 
     /// How a file is put: with its facts, the lock of its class, and the holds that cover it.
@@ -297,57 +300,73 @@ impl ShardTask {
         tracing::warn!(class = %self.class, shard = %self.shard, "an index of sessions is missing until it is made again");
     }
 
-    /// Goes on after the file that is in the place of ours, or, when there is none, after the newest one.
-    async fn give_way(&mut self, name: &SessionFileName) {
-        self.has_rival = true;
+    /// Goes on after the file that is in the place of ours, or, when there is none, after the newest one, which reaches
+    /// `pos_to` at least. Returns whether there is one: what lies there may not be what the log holds, and is then waited
+    /// for to be moved away; or it is gone by now.
+    async fn go_on_after(
+        &mut self,
+        name: &SessionFileName,
+        pos_to: u64,
+        pause: &mut BackOff,
+    ) -> bool {
+        let (what, error): (_, Box<dyn std::error::Error + Send + Sync>) =
+            match self.rivals_file(name).await {
+                Ok(Newest {
+                    file: Some((footer, file)),
+                    ..
+                }) if footer.pos_to >= pos_to => {
+                    self.follow(name, footer, file).await;
+                    return true;
+                }
+                Ok(Newest { mut refused, .. }) => match refused.pop() {
+                    Some(refused) => ("a session file cannot be committed", refused.into()),
+                    None => ("there is no file to go on after", "it is gone".into()),
+                },
+                Err(e) => ("cannot read the file to go on after", e.into()),
+            };
+        self.shared
+            .metrics
+            .stalled
+            .get_or_create(&self.labels)
+            .set(1);
+        pause.wait(what, &*error, &self.class, self.shard).await;
+        false
+    }
+
+    async fn follow(&mut self, name: &SessionFileName, footer: Footer, file: PreviousFile) {
+        self.gave_way += 1;
         self.shared
             .metrics
             .lost_files
             .get_or_create(&self.labels)
             .inc();
         tracing::warn!(class = %self.class, shard = %self.shard, key = %name, "another recorder committed this file; going on after it");
-        let mut pause = BackOff::default();
-        loop {
-            match self.rivals_file(name).await {
-                Ok(Some((footer, file))) => {
-                    self.reader
-                        .committed(self.shard, Position(footer.pos_to))
-                        .await;
-                    return self.core.lost(footer, file, &self.shared.config);
-                }
-                Ok(None) => tokio::time::sleep(NO_FILE_WAIT).await,
-                Err(e) => {
-                    self.shared
-                        .metrics
-                        .stalled
-                        .get_or_create(&self.labels)
-                        .set(1);
-                    pause
-                        .wait(
-                            "cannot read the file to go on after",
-                            &e,
-                            &self.class,
-                            self.shard,
-                        )
-                        .await;
-                }
-            }
-        }
+        self.reader
+            .committed(self.shard, Position(footer.pos_to))
+            .await;
+        self.core.lost(footer, file, &self.shared.config);
     }
 
     /// The file at this name, if it is evidence, or else the newest one.
-    async fn rivals_file(
-        &self,
-        name: &SessionFileName,
-    ) -> Result<Option<(Footer, PreviousFile)>, FooterError> {
+    async fn rivals_file(&self, name: &SessionFileName) -> Result<Newest, RivalError> {
         let store = &*self.shared.store;
+        let rivals = Rivals {
+            shared: &self.shared,
+            reader: &*self.reader,
+            shard: self.shard,
+        };
         if counts(store, name).await? {
-            match read(store, name).await {
-                Err(FooterError::Store(StoreError::NotFound { .. })) => {}
-                other => return other.map(Some),
+            match read_signed(store, name).await {
+                Ok((signed, file)) if rivals.is_signed(&signed, &file.key) => {
+                    return Ok(Newest {
+                        file: Some((signed.footer, file)),
+                        refused: Vec::new(),
+                    });
+                }
+                Ok(_) | Err(FooterError::Store(StoreError::NotFound { .. })) => {}
+                Err(e) => return Err(e.into()),
             }
         }
-        let now = self.shared.clock.now();
-        newest_file(store, self.reader.source(), &self.class, self.shard, now).await
+        rivals.newest().await
     }
 }

@@ -1,17 +1,19 @@
 //! A recorder that slept with a batch in memory until the log had dropped its records, and a rival had gone on.
 
 use hoop_schema::DAY_MICROS;
+use hoop_schema::evidence::PreviousFile;
 use hoop_sinks::log::{LogRecord, Position};
 
 use super::*;
 use crate::core::{Action, Core};
-use crate::resume::newest_file;
 
 /// What a rival commits who came a day later, when only the last `left` of the records were there.
 async fn rival(bed: &Bed, left: usize, tomorrow: Timestamp) -> SessionFileName {
     let (class, shard, source) = (Class::standard(), Shard(0), SourceId::from_bytes([9; 4]));
-    let newest = newest_file(&*bed.memory, source, &class, shard, tomorrow);
-    let previous = newest.await.unwrap();
+    let key = bed.memory.list(EVENTS_PREFIX, None).await.unwrap();
+    let key = key.last().unwrap().key.clone();
+    let (footer, sha256) = read_footer(&*bed.memory, &key).await.unwrap();
+    let previous = Some((footer, PreviousFile { key, sha256 }));
     let mut core = Core::new(&bed.config, 7, source, &class, shard, previous);
     let dropped = bed.sent.len() - left;
     for (at, bytes) in bed.sent.iter().enumerate().skip(dropped) {
