@@ -29,6 +29,7 @@ mod kafka;
 mod keycloak;
 mod minio;
 mod nats;
+mod nats_operator;
 mod node;
 mod process;
 mod progress;
@@ -40,6 +41,7 @@ pub use kafka::Kafka;
 pub use keycloak::Keycloak;
 pub use minio::Minio;
 pub use nats::{Nats, NatsCluster, NatsIdentities, nats_client};
+pub use nats_operator::NatsOperator;
 pub use node::{IMAGE, LATER_IMAGE, NODE, Node};
 pub use process::{Run, Server, free_port};
 

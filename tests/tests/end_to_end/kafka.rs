@@ -2,6 +2,7 @@
 
 mod failures;
 mod load;
+mod rights;
 mod topics;
 
 use std::num::NonZeroU32;
@@ -25,6 +26,7 @@ const NOT_OF_A_BROKER: &str = "what_is_not_committed_is_kept";
 pub(crate) fn tests() -> Vec<Test> {
     let mut tests = tests![&[Need::Kafka]; every_promise_of_the_log_holds];
     tests.extend(topics::tests());
+    tests.extend(rights::tests());
     tests.extend(failures::tests());
     tests
 }

@@ -1,22 +1,26 @@
 //! Who may connect: TLS, client certificates, passwords, tokens, NKeys and JWTs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hoop_schema::{Class, Shard};
 use hoop_sinks::log::conformance::event;
 use hoop_sinks::log::nats::{Auth, OpenError, Options, Reader, Tls, Writer};
 use hoop_sinks::log::{EventReader, EventWriter};
-use hoop_tests::testbed::{Nats, NatsIdentities, Need};
+use hoop_tests::testbed::{Nats, NatsIdentities, NatsOperator, Need};
 
 use super::bed::options;
 use crate::client::block_on;
 use crate::harness::{Test, tests, this_run};
 
+/// How long it may take until a writer is let in again by a server that was away.
+const RECONNECTED_WITHIN: Duration = Duration::from_secs(60);
+
 pub(crate) fn tests() -> Vec<Test> {
     tests![&[Need::Nats];
         passwords_tokens_and_nkeys_let_in_and_wrong_ones_do_not,
+        credentials_that_an_operator_vouches_for_let_in,
         client_certificates_let_in,
         who_may_only_look_can_read_and_changes_nothing,
     ]
@@ -113,6 +117,56 @@ const NKEY: (&str, &str) = (
     "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
     "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
 );
+
+fn credentials_that_an_operator_vouches_for_let_in() -> Result<()> {
+    let run = this_run()?;
+    let company = NatsOperator::make(&run.folder().join("nats-company"), "company")?;
+    let stranger = NatsOperator::make(&run.folder().join("nats-stranger"), "stranger")?;
+    let mut server = Nats::start(&run, "nats-claims", &company.settings()?)?;
+    let url = server.url();
+    let with = |file: PathBuf| Options {
+        auth: Auth::Credentials { file },
+        ..options(&url, "claims")
+    };
+    let known = with(company.user("hoop", &[])?);
+    let bounded = with(company.user("bounded", &["elsewhere.>"])?);
+    let unknown = with(stranger.user("hoop", &[])?);
+    let text = std::fs::read_to_string(company.user("altered", &[])?)?;
+    let (_, seed) = text
+        .split_once("------END NATS USER JWT------")
+        .context("two parts")?;
+    let claims = std::fs::read_to_string(company.user("hoop-2", &[])?)?;
+    let (claims, _) = claims
+        .split_once("------END NATS USER JWT------")
+        .context("two parts")?;
+    let mixed = format!("{claims}------END NATS USER JWT------{seed}");
+    let mixed = with(file(server.folder(), "mixed.creds", &mixed)?);
+    block_on(async {
+        lets_in(&known).await?;
+        for (options, who) in [
+            (bounded, "who may publish elsewhere alone"),
+            (unknown, "whom another operator vouches for"),
+            (
+                mixed,
+                "who has the claims of one user and the key of another",
+            ),
+        ] {
+            ensure!(lets_in(&options).await.is_err(), "let in: {who}");
+        }
+        // The same connection after the server was away: the next challenge is another one.
+        let writer = Writer::open(Class::standard(), known.clone()).await?;
+        writer.append(Shard(0), event("before")).await?;
+        server.kill();
+        server.start_again(&run)?;
+        let begun = Instant::now();
+        while let Err(error) = writer.append(Shard(0), event("after")).await {
+            ensure!(begun.elapsed() < RECONNECTED_WITHIN, "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        writer.close().await;
+        Ok(())
+    })
+}
 
 fn client_certificates_let_in() -> Result<()> {
     let run = this_run()?;
