@@ -1,11 +1,12 @@
-//! `hoop sessions`: who is at work through the gateway, and ending it.
+//! `hoop sessions`: who is at work through the gateway, ending it, and taking that back.
 //!
-//! Both read the record of the data directory, as `hoop-replay` does; `end` writes the file that the gateway looks at
-//! every second (see [`hoop_proxy::endings`]).
+//! They read the record of the data directory, as `hoop-replay` does; `end` and `pardon` write the file that the gateway
+//! looks at every second (see [`hoop_proxy::endings`]).
 
 mod end;
 mod ended;
 mod list;
+mod pardon;
 
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use hoop_schema::Timestamp;
 
 pub use self::end::EndArgs;
 pub use self::list::ListArgs;
+pub use self::pardon::PardonArgs;
 use crate::config::{Config, Environment, Overrides};
 use crate::data_dir::DataDir;
 use crate::exit::ExitCode;
@@ -32,6 +34,8 @@ pub enum SessionsCommand {
     List(ListArgs),
     /// End sessions, logins, or a person's access: what is open closes, and what comes is refused
     End(EndArgs),
+    /// Let in again what was ended
+    Pardon(PardonArgs),
 }
 
 /// Whose sessions.
@@ -65,6 +69,7 @@ pub async fn run(
     let done = match command {
         SessionsCommand::List(args) => list::run(&args, environment, printer, now).await,
         SessionsCommand::End(args) => end::run(&args, environment, printer, now).await,
+        SessionsCommand::Pardon(args) => pardon::run(&args, environment, printer, now).await,
     };
     done.or_else(|error| match error {
         Stop::Output(error) => Err(error),

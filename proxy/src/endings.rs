@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `session`, `login` and `user` say who it is about: at least one of them, and all that are there have to fit. An
-//! ending holds until `until`, and may be removed from the file after that.
+//! ending holds until `until`, and may be removed from the file after that. One whose `until` is its own `at` is a pardon: it
+//! takes the place of what it pardons, so that the record has it.
 //!
 //! # Promises
 //! - Whoever writes the file is never caught halfway: a last line without its line break is a file that is being
@@ -152,6 +153,24 @@ impl Ending {
             named.is_none() || named.as_deref() == have
         };
         fits(&self.login, login) && fits(&self.user, user)
+    }
+
+    /// Whether it is about the same as another one, whatever else they say.
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        self.session == other.session && self.login == other.login && self.user == other.user
+    }
+
+    /// What it is about, in the words of whoever ends something.
+    pub fn what(&self) -> String {
+        let of_user = match &self.user {
+            Some(user) => format!(" of {user}"),
+            None => String::new(),
+        };
+        match (&self.session, &self.login) {
+            (Some(id), _) => format!("session {id}{of_user}"),
+            (None, Some(login)) => format!("login {login}{of_user}"),
+            (None, None) => format!("access{of_user}"),
+        }
     }
 
     /// What the person is told.

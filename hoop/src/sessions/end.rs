@@ -31,7 +31,7 @@ const USER_TERM: Duration = Duration::from_secs(3600);
 const TERM_MAX: Duration = Duration::from_secs(3660 * 86_400);
 
 /// The fewest characters of a login's name that are taken for its beginning.
-const LOGIN_CHARACTERS_MIN: usize = 4;
+pub(super) const LOGIN_CHARACTERS_MIN: usize = 4;
 
 /// Arguments of `sessions end`.
 #[derive(Debug, Clone, Args)]
@@ -217,10 +217,6 @@ fn said(ending: &Ending, seen: &[Activity], now: Timestamp) -> Line {
         now,
         zone: TimeZone::system(),
     };
-    let of_user = match &ending.user {
-        Some(user) => format!(" of {user}"),
-        None => String::new(),
-    };
     let about = |session: &&Activity| {
         let user = session.summary.user.as_deref();
         let id = Some(session.summary.session_id);
@@ -228,13 +224,8 @@ fn said(ending: &Ending, seen: &[Activity], now: Timestamp) -> Line {
     };
     let sessions: Vec<_> = seen.iter().filter(about).collect();
     let open: usize = sessions.iter().map(|session| session.open.len()).sum();
-    let what = match (&ending.session, &ending.login) {
-        (Some(id), _) => format!("session {id}{of_user}"),
-        (None, Some(login)) => format!("login {login}{of_user}"),
-        (None, None) => format!("access{of_user}"),
-    };
     Line::styled(Look::Bold, "ended  ")
-        .with(Look::Name, what)
+        .with(Look::Name, ending.what())
         .with(
             Look::Dim,
             format!(
@@ -247,7 +238,7 @@ fn said(ending: &Ending, seen: &[Activity], now: Timestamp) -> Line {
 }
 
 /// Who ends it, as the system knows them: a claim.
-fn who(environment: &Environment) -> String {
+pub(super) fn who(environment: &Environment) -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].iter();
     let mut named = named.filter_map(|key| environment.get(*key));
     let fits = |name: &&String| !name.is_empty() && !name.chars().any(char::is_control);

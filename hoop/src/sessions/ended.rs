@@ -43,18 +43,26 @@ impl EndedFile {
     /// Adds endings, and takes those out that are over. One writer at a time.
     pub(super) async fn add(&self, new: &[Ending], now: Timestamp) -> Result<(), Stop> {
         let _lock = self.lock().await?;
-        let mut all = self.read()?;
-        let same = |one: &Ending, other: &Ending| {
-            one.session == other.session && one.login == other.login && one.user == other.user
-        };
+        let all = self.read()?;
         // The same again replaces what was, but never shortens it.
         let mut new = new.to_vec();
         for ending in &mut new {
-            let before = all.iter().filter(|old| same(old, ending));
+            let before = all.iter().filter(|old| old.is_of_the_same(ending));
             let until = before.map(|old| old.until).max();
             ending.until = ending.until.max(until.unwrap_or(ending.until));
         }
-        all.retain(|old| old.until > now && !new.iter().any(|ending| same(old, ending)));
+        self.replace(all, new, now)
+    }
+
+    /// Puts pardons in the place of what they are about. One writer at a time.
+    pub(super) async fn pardon(&self, pardons: &[Ending], now: Timestamp) -> Result<(), Stop> {
+        let _lock = self.lock().await?;
+        let all = self.read()?;
+        self.replace(all, pardons.to_vec(), now)
+    }
+
+    fn replace(&self, mut all: Vec<Ending>, new: Vec<Ending>, now: Timestamp) -> Result<(), Stop> {
+        all.retain(|old| old.until > now && !new.iter().any(|one| old.is_of_the_same(one)));
         all.extend(new);
         let text = endings::write(&all)
             .map_err(|error| Stop::failure(format!("{}: {error}", self.path.display())))?;

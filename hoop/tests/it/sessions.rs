@@ -118,6 +118,49 @@ async fn a_login_is_listed_and_ended_with_what_it_has_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_pardoned_comes_in_again_and_that_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_cluster, _) = cluster(folder).await;
+    let gateway = start(folder, free_port()).await;
+    let jo = client(folder).await;
+    assert_eq!(get(&jo, WATCH).await.status(), 200);
+    let login = listed(folder).await[0]["login"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (code, ..) = sessions(folder, &["end", "--login", &login[..8]]).await;
+    assert_eq!(code, 0);
+    assert_eq!(get(&jo, WATCH).await.status(), 401);
+    let (code, _, said) = sessions(folder, &["pardon", "--user", "jo"]).await;
+    assert_eq!(
+        (code, said.contains("no access jo is ended")),
+        (1, true),
+        "{said}"
+    );
+    let pardon = ["pardon", "--login", &login[..8], "--reason", "found again"];
+    let (code, text, said) = sessions(folder, &pardon).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        text.contains(&format!("pardoned  login {login} of jo")),
+        "{text}"
+    );
+    assert_eq!(get(&jo, WATCH).await.status(), 200);
+    assert!(listed(folder).await[0]["ended_by"].is_null());
+    let (code, _, said) = sessions(folder, &pardon).await;
+    assert_eq!((code, said.contains("is ended")), (1, true), "{said}");
+
+    stop(gateway).await;
+    let mut replay = hoop(folder, &["replay", "grep", "found again", "--data", "d"]);
+    let (code, text, said) = run(&mut replay).await;
+    assert_eq!(
+        (code, text.contains("access.ended")),
+        (0, true),
+        "{text}{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_ended_is_told_and_nothing_is() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -109,7 +109,11 @@ impl EndingsFile {
                 }
             }
             for ending in self.in_force.iter().filter(|new| !before.contains(new)) {
-                tracing::info!("somebody's access was ended; the record says whose");
+                if ending.until > ending.at {
+                    tracing::info!("somebody's access was ended; the record says whose");
+                } else {
+                    tracing::info!("somebody was pardoned; the record says who");
+                }
                 journal.access_ended(ending.event());
             }
         }
