@@ -115,6 +115,8 @@ pub struct Report {
     pub settled_after: Duration,
     /// The comparison.
     pub verdict: Verdict,
+    /// What the recorders said last, when a promise was broken.
+    pub said: String,
 }
 
 impl Report {
@@ -146,7 +148,7 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "settled after    {} s", self.settled_after.as_secs())?;
-        write!(f, "{}", self.verdict)
+        write!(f, "{}{}", self.verdict, self.said)
     }
 }
 
@@ -208,6 +210,10 @@ pub async fn run_in(
         tokio::time::sleep(COMPARE_EVERY).await;
     };
     let settled_after = begun.elapsed();
+    let said = match verdict.problems.is_empty() {
+        true => String::new(),
+        false => misfortunes.recorders().iter().map(Part::said).collect(),
+    };
     misfortunes.stop()?;
     Ok(Report {
         seed: options.seed,
@@ -216,6 +222,7 @@ pub async fn run_in(
         store_requests: place.requests(),
         settled_after,
         verdict,
+        said,
     })
 }
 

@@ -16,6 +16,9 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Lines of what it said that are shown when a promise was broken.
+const LINES_SHOWN: usize = 25;
+
 /// People of two groups: one may do everything, one is denied some.
 const POLICY: &str = r#"
 profiles:
@@ -158,6 +161,19 @@ impl Part {
             server.log()
         );
         Ok(())
+    }
+
+    /// The end of what it said since its last start.
+    pub(super) fn said(&self) -> String {
+        let log = self.server.as_ref().map(Server::log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+        format!(
+            "{}, start {}:\n  {}\n",
+            self.label,
+            self.starts,
+            last.join("\n  ")
+        )
     }
 
     pub(super) fn pause(&self) {

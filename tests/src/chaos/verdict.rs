@@ -272,8 +272,18 @@ impl Files {
             "events are in the files twice",
             self.doubled.iter().collect(),
         );
-        let lost = log.keys().filter(|id| !self.events.contains_key(*id));
-        say("events of the log are not in the files", lost.collect());
+        // A recorder lets heartbeats that come alone wait for an hour. One that is missing between others, the proof finds.
+        let waits = |text: &String| {
+            let event: Result<Value, _> = serde_json::from_str(text);
+            event.is_ok_and(|event| event["kind"] == "heartbeat")
+        };
+        let lost = log
+            .iter()
+            .filter(|(id, text)| !self.events.contains_key(*id) && !waits(text));
+        say(
+            "events of the log are not in the files",
+            lost.map(|(id, _)| id).collect(),
+        );
         let is_other =
             |id: &String, bytes: &String| self.events.get(id).is_some_and(|b| b != bytes);
         let altered = log.iter().filter(|(id, bytes)| is_other(id, bytes));
