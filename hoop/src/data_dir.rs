@@ -94,10 +94,25 @@ impl DataDir {
         self.root.join("ended.jsonl")
     }
 
-    /// Whether a gateway runs on this directory: somebody writes to one of its logs.
+    /// Whether a gateway ever ran on it: it has logs, or spools before logs on brokers.
+    pub fn is_of_a_gateway(&self) -> bool {
+        [self.log(), self.spool()]
+            .iter()
+            .any(|folder| folder.is_dir())
+    }
+
+    /// Whether its log is on brokers, where other gateways may write to it too.
+    pub fn is_on_brokers(&self) -> bool {
+        self.root.join(NOTE).is_file()
+    }
+
+    /// Whether a gateway runs on this directory: somebody writes to one of its logs or spools.
     pub fn is_served(&self) -> bool {
-        crate::logs::classes().any(|class| {
-            let lock = self.log().join(class.as_str()).join("lock");
+        let folders = [self.log(), self.spool()];
+        let locks = folders.iter().flat_map(|folder| {
+            crate::logs::classes().map(|class| folder.join(class.as_str()).join("lock"))
+        });
+        locks.into_iter().any(|lock| {
             let locked = fs::File::open(lock).map(|file| file.try_lock_shared());
             matches!(locked, Ok(Err(fs::TryLockError::WouldBlock)))
         })

@@ -120,13 +120,24 @@ fn data(args: &DataArgs, environment: &Environment) -> Result<DataDir, Stop> {
     let unnamed = args.data.is_none() && args.config.is_none();
     let of_environment = environment.get("HOOP_DATA").filter(|_| unnamed);
     let folder = of_environment.map_or(config.data, PathBuf::from);
-    if !folder.join("log").is_dir() {
-        return Err(Stop::usage(format!(
-            "{} is no data directory of `hoop up`: name it with --data DIR or --config FILE",
+    let is_there = folder.is_dir();
+    let data = is_there.then(|| DataDir::open(&folder)).transpose();
+    let data = data.map_err(|error| Stop::failure(chain(&error)))?;
+    data.filter(DataDir::is_of_a_gateway).ok_or_else(|| {
+        Stop::usage(format!(
+            "{} is no data directory of a gateway: name it with --data DIR or --config FILE",
             folder.display()
-        )));
+        ))
+    })
+}
+
+/// Says what an ending or a pardon does not reach.
+fn notice_others(data: &DataDir) {
+    if data.is_on_brokers() {
+        output::notice(
+            "other gateways of this cluster have endings of their own: say the same at each of them",
+        );
     }
-    DataDir::open(&folder).map_err(|error| Stop::failure(chain(&error)))
 }
 
 /// Sessions with an event since `since`, and those that may be open still.

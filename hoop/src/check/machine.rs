@@ -1,6 +1,7 @@
 //! What this machine must have: directories, a log nobody else writes to, room on the disk, free addresses.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -22,9 +23,11 @@ const FREE_BYTES_MIN: u64 = 512 << 20;
 
 /// Probes all of it.
 pub(super) async fn probe(config: &Config) -> Vec<(&'static str, Finding)> {
-    let mut findings = vec![("gateway", listen(Some(config.gateway.listen)))];
-    findings.push(("admin", listen(config.admin_listen)));
-    let data = match DataDir::open(&config.data) {
+    let data = DataDir::open(&config.data);
+    let is_served = data.as_ref().is_ok_and(DataDir::is_served);
+    let mut findings = vec![("gateway", listen(Some(config.gateway.listen), is_served))];
+    findings.push(("admin", listen(config.admin_listen, is_served)));
+    let data = match data {
         Ok(data) => data,
         Err(error) => {
             let text = format!("{}; name a directory that can be written to", chain(&error));
@@ -42,12 +45,16 @@ pub(super) async fn probe(config: &Config) -> Vec<(&'static str, Finding)> {
     findings
 }
 
-fn listen(address: Option<SocketAddr>) -> Finding {
+/// Whether the address is free, or in use by the gateway that is served from this data directory.
+fn listen(address: Option<SocketAddr>, is_served: bool) -> Finding {
     let Some(address) = address else {
         return Finding::Good("off".into());
     };
     match TcpListener::bind(address) {
         Ok(_) => Finding::Good(address.to_string()),
+        Err(error) if is_served && error.kind() == ErrorKind::AddrInUse => {
+            Finding::Good(format!("{address}, in use while the gateway runs"))
+        }
         Err(error) => Finding::Wrong(format!(
             "cannot listen at {address}: {error}; stop what listens there, or choose another address"
         )),
@@ -93,8 +100,8 @@ fn logs_are_free(data: &DataDir, backend: &LogBackend) -> Finding {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Finding::Wrong(format!(
-                    "another process writes to {}; stop it first, or choose another data directory",
+                return Finding::Odd(format!(
+                    "{}: a gateway runs on this data directory; another one needs a directory of its own",
                     folder.display()
                 ));
             }

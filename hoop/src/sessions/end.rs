@@ -12,7 +12,7 @@ use hoop_schema::{SessionId, Timestamp};
 use jiff::tz::TimeZone;
 
 use super::ended::EndedFile;
-use super::{DataArgs, Stop, activity, data};
+use super::{DataArgs, Stop, activity, data, notice_others};
 use crate::config::Environment;
 use crate::exit::ExitCode;
 use crate::output::{self, Line, Look, Printer};
@@ -84,6 +84,7 @@ pub(super) async fn run(
     for ending in &endings {
         printer.line(&said(ending, &seen, now))?;
     }
+    notice_others(&data);
     if !data.is_served() {
         output::notice("no gateway runs on this data directory: it holds from the next start on");
         return Ok(ExitCode::Success);

@@ -121,6 +121,7 @@ fn the_tail_is_seen(name: &str, log: &str) -> Result<()> {
     let shown = bed.by_configuration(&["show", session])?.expect_success()?;
     ensure!(shown.contains("bob"), "{shown}");
 
+    who_is_at_work_is_listed_and_ended(&mut bed)?;
     // Once it is in files, it is there once all the same.
     bed.pipeline.stop()?;
     let stopped = bed.by_configuration(&["export"])?.expect_success()?;
@@ -133,6 +134,26 @@ fn the_tail_is_seen(name: &str, log: &str) -> Result<()> {
     }
     let verified = bed.by_configuration(&["verify"])?;
     ensure!(matches!(verified.code, Some(0 | 3)), "{verified:?}");
+    Ok(())
+}
+
+/// `hoop sessions` finds on the brokers what it needs.
+fn who_is_at_work_is_listed_and_ended(bed: &mut Bed) -> Result<()> {
+    let data = bed.pipeline.data();
+    let sessions = |arguments: &[&str]| {
+        let mut command = hoop();
+        command.arg("sessions").args(arguments);
+        Answer::of(command.arg("--data").arg(&data), "")
+    };
+    let listed = sessions(&["list"])?.expect_success()?;
+    ensure!(
+        listed.contains("alice") && listed.contains("bob"),
+        "{listed}"
+    );
+    let ended = sessions(&["end", "--user", "bob"])?;
+    ensure!(ended.stderr.contains("at each of them"), "{ended:?}");
+    ended.expect_success()?;
+    ensure!(bed.pipeline.work("bob", 1).is_err(), "bob is let in");
     Ok(())
 }
 
