@@ -54,7 +54,7 @@ mod append;
 mod found;
 mod line;
 
-use found::Found;
+use found::{Found, FoundFile};
 use line::Line;
 
 /// How often the store is listed for what others did; what this recorder commits is logged at once.
@@ -62,6 +62,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long one look at all logs may take before it counts as hung. What it did is in the store.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Refused files that are asked for at a look, whether they are still there: those of days that were not listed.
+const ASKED_MAX: usize = 100;
 
 /// Committed files whose hash is remembered until they are logged; a file each five minutes, of very many shards.
 const COMMITTED_MAX: usize = 10_000;
@@ -272,6 +275,7 @@ impl Looker<'_> {
         } else {
             let files = self.files(!logs.looked_at_all).await?;
             logs.listed = Some(Instant::now());
+            self.forget_gone(logs, &files).await?;
             files
         };
         let mut shards: BTreeSet<Shard> = files.iter().map(|file| file.name.shard).collect();
@@ -310,6 +314,26 @@ impl Looker<'_> {
             self.shared.proofs.acts.store(true, Ordering::Relaxed);
         }
         logs.looked_at_all = whole;
+        Ok(())
+    }
+
+    /// Forgets refused files that somebody has moved away: then nothing is wrong with the log any more.
+    async fn forget_gone(
+        &self,
+        logs: &mut ClassLogs,
+        files: &[FoundFile],
+    ) -> Result<(), ProofError> {
+        let there: HashSet<String> = files.iter().map(|file| file.name.to_string()).collect();
+        let mut gone = Vec::new();
+        let refused = logs.refused.iter().filter(|key| !there.contains(*key));
+        for key in refused.take(ASKED_MAX) {
+            if self.shared.store.head(key).await?.is_none() {
+                gone.push(key.clone());
+            }
+        }
+        for key in gone {
+            logs.refused.remove(&key);
+        }
         Ok(())
     }
 

@@ -50,6 +50,18 @@ struct Rows<'a> {
     faults: u64,
 }
 
+/// Whether a file is another one than its name says, in words.
+fn other_file(stored: &StoredFile, file: &SessionFile) -> Option<String> {
+    let (name, footer) = (&stored.name, &file.footer);
+    let said = (&footer.class, footer.shard, footer.source, footer.pos_from);
+    (said != (&name.class, name.shard, name.source, name.pos_from)).then(|| {
+        format!(
+            "its footer is that of class {}, shard {}, log {}, position {}: it is another file under this name",
+            footer.class, footer.shard, footer.source, footer.pos_from
+        )
+    })
+}
+
 impl Walk {
     /// Proves one file, given the one before it.
     pub(crate) async fn file(
@@ -85,9 +97,16 @@ impl Walk {
             }
             Err(e) => return Err(e),
         };
+        if let Some(what) = other_file(stored, &file) {
+            // What it holds is the evidence of another place, and is proven there.
+            self.files.insert(key.clone(), SeenFile::new(sha256, None));
+            self.report
+                .found(Finding::new(Verdict::Altered, &key, what));
+            return Ok(self.linked(stored, sha256, None));
+        }
         let seen = SeenFile::new(sha256, Some(&file.footer));
         self.files.insert(key.clone(), seen);
-        self.footer(stored, &file, &key);
+        self.footer(&file, &key);
         self.as_sealed(stored, &file.footer, sha256);
         self.link(stored, &file.footer, before);
         self.cover(&file);
@@ -97,21 +116,13 @@ impl Walk {
         Ok(self.linked(stored, sha256, Some(file.footer.pos_to)))
     }
 
-    /// What a footer says of itself has to be what the name says.
-    fn footer(&mut self, stored: &StoredFile, file: &SessionFile, key: &str) {
-        let (name, footer) = (&stored.name, &file.footer);
+    /// What a footer says of itself has to fit.
+    fn footer(&mut self, file: &SessionFile, key: &str) {
+        let footer = &file.footer;
         let mut wrong = |what: String| {
             let finding = Finding::new(Verdict::Altered, key, what);
             self.report.found(finding);
         };
-        if (&footer.class, footer.shard, footer.source, footer.pos_from)
-            != (&name.class, name.shard, name.source, name.pos_from)
-        {
-            wrong(format!(
-                "its footer is that of class {}, shard {}, log {}, position {}: it is another file under this name",
-                footer.class, footer.shard, footer.source, footer.pos_from
-            ));
-        }
         if footer.v != 1 {
             wrong(format!("its format version {} is not known", footer.v));
         }

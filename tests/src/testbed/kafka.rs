@@ -207,7 +207,7 @@ impl Kafka {
         let mut words = command.split_whitespace();
         let script = words.next().unwrap_or_default();
         let class = match script {
-            "kafka-acls.sh" => "kafka.admin.AclCommand",
+            "kafka-acls.sh" => "org.apache.kafka.tools.AclCommand",
             "kafka-configs.sh" => "kafka.admin.ConfigCommand",
             "kafka-console-consumer.sh" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
             "kafka-consumer-groups.sh" => {

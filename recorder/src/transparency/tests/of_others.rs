@@ -19,6 +19,12 @@ async fn a_file_that_nobody_with_a_key_wrote_is_not_logged() {
         let labels = ShardLabels::new(&Class::standard(), Shard(0));
         let broken = &recorder.shared.metrics.proof_broken;
         assert_eq!(broken.get_or_create(&labels).get(), 1);
+        // Once it is moved away, nothing is wrong any more.
+        bed.store.delete(&bed.files[1]).await.unwrap();
+        recorder.logs.listed = None;
+        recorder.look_for(false).await.unwrap();
+        let broken = &recorder.shared.metrics.proof_broken;
+        assert_eq!(broken.get_or_create(&labels).get(), 0);
     }
 }
 
