@@ -121,7 +121,7 @@ fn the_tail_is_seen(name: &str, log: &str) -> Result<()> {
     let shown = bed.by_configuration(&["show", session])?.expect_success()?;
     ensure!(shown.contains("bob"), "{shown}");
 
-    who_is_at_work_is_listed_and_ended(&mut bed)?;
+    who_is_at_work_is_listed_and_ended(&bed)?;
     // Once it is in files, it is there once all the same.
     bed.pipeline.stop()?;
     let stopped = bed.by_configuration(&["export"])?.expect_success()?;
@@ -138,7 +138,7 @@ fn the_tail_is_seen(name: &str, log: &str) -> Result<()> {
 }
 
 /// `hoop sessions` finds on the brokers what it needs.
-fn who_is_at_work_is_listed_and_ended(bed: &mut Bed) -> Result<()> {
+fn who_is_at_work_is_listed_and_ended(bed: &Bed) -> Result<()> {
     let data = bed.pipeline.data();
     let sessions = |arguments: &[&str]| {
         let mut command = hoop();
@@ -153,7 +153,10 @@ fn who_is_at_work_is_listed_and_ended(bed: &mut Bed) -> Result<()> {
     let ended = sessions(&["end", "--user", "bob"])?;
     ensure!(ended.stderr.contains("at each of them"), "{ended:?}");
     ended.expect_success()?;
-    ensure!(bed.pipeline.work("bob", 1).is_err(), "bob is let in");
+    bed.pipeline.work("bob", 1)?;
+    let exported = bed.by_configuration(&["export"])?.expect_success()?;
+    let is_refused = |line: &str| line.contains("\"bob\"") && line.contains("\"access_ended\"");
+    ensure!(exported.lines().any(is_refused), "bob is let in");
     Ok(())
 }
 
