@@ -306,6 +306,8 @@ impl Pipeline {
 
     /// Stops: lets requests end, writes the last events, commits them as evidence, and closes the log.
     pub async fn stop(self) -> Stopped {
+        // What this gateway wrote, this recorder commits; a recorder alone leaves what it has not read to others.
+        let all = self.is_embedded || self.gateway.is_some();
         let all_logged = match self.gateway {
             Some(gateway) => {
                 gateway.stop.send_replace(true);
@@ -324,7 +326,7 @@ impl Pipeline {
             close(&self.writers).await;
         }
         let all_committed = match self.recorder {
-            Some(recorder) => recorder.stop(self.is_embedded).await,
+            Some(recorder) => recorder.stop(all).await,
             None => true,
         };
         if self.is_embedded {

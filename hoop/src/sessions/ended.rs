@@ -15,8 +15,9 @@ use crate::pipeline::chain;
 /// How long another writer is waited for. Writing takes milliseconds.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long the gateway may take to say that it has taken the file: it looks every second.
-const TAKEN_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long the gateway may take to say that it has taken the file: it looks every second, and twice where somebody is
+/// pardoned. A machine may be busy.
+const TAKEN_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// How often something is looked at again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);

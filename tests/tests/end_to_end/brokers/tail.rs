@@ -174,7 +174,7 @@ fn without_nats_the_files_are_shown_with_a_warning() -> Result<()> {
     ] {
         let listed = bed.replay((place.0, &place.1), &["list"])?;
         ensure!(listed.code == Some(74), "{listed:?}");
-        ensure!(listed.stdout == before, "{listed:?}");
+        ensure!(listed.stdout == before, "{listed:?}, before: {before:?}");
         ensure!(listed.stderr.contains(&server.url()), "{listed:?}");
         ensure!(listed.stderr.contains("newest events"), "{listed:?}");
     }
